@@ -1,0 +1,49 @@
+"""What classification says: findings, each with a detector, a place, a masked match and a confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class Confidence(IntEnum):
+    """How sure a detector is.  Ordered, so that a rule can ask for "at least medium"."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found.
+
+    ``detector`` is its name in the policy's terms ("payment-card", "iban", "trigger-subject", "lexicon:NAME",
+    "ambiguous-mime").  ``place`` says where: "subject", "header:NAME", "body", "html", "attachment:NAME",
+    "structure".  ``match`` is masked: at most the last four characters of an identifier are legible.
+    ``value_digest`` tells distinct values apart within one message without keeping them.
+    """
+
+    detector: str
+    place: str
+    match: str
+    confidence: Confidence
+    reason: str = ""
+    value_digest: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Everything that was found in one message, in the order of the message.
+
+    ``subject`` is the decoded subject, for the sealed summary only.  ``trigger_tag`` is the subject tag that the
+    sender wrote, exactly as found, to be removed before sending; empty when there was none.
+    """
+
+    findings: tuple[Finding, ...]
+    subject: str = ""
+    trigger_tag: str = ""
+    attachments: tuple[str, ...] = ()

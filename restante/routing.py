@@ -1,0 +1,143 @@
+"""Deciding: policy × findings × TLS evidence → one route per recipient.
+
+Pure: the same values give the same decision, with no clock, network or store.  The milter, ``restante explain``
+and the delivery-time intake all decide here, so that what is explained is what happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from restante.classify.finding import Classification, Finding
+from restante.envelope import Address, Envelope
+from restante.policy import Action, Otherwise, Policy, Rule
+from restante.tls.evidence import Ability, Evidence, Requirement
+
+
+class Route(StrEnum):
+    """The way of one recipient's copy."""
+
+    RELAY = "relay"
+    TLS = "tls"
+    PORTAL = "portal"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDecision:
+    """One recipient's route, with the reason in words.  ``requirement`` matters only where the route is TLS."""
+
+    recipient: Address
+    route: Route
+    reason: str
+    requirement: Requirement = Requirement.ENCRYPTED
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome for one message.  ``rule`` is ``None`` when no rule matched: the message is not sensitive."""
+
+    rule: Rule | None
+    matched: tuple[Finding, ...]
+    recipients: tuple[RecipientDecision, ...]
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether any rule asked for protection."""
+        return self.rule is not None
+
+    def routed(self, route: Route) -> tuple[RecipientDecision, ...]:
+        """The recipients that take ``route``, in the order of the envelope."""
+        return tuple(decision for decision in self.recipients if decision.route is route)
+
+
+def matching_rule(
+    policy: Policy, classification: Classification, envelope: Envelope
+) -> tuple[Rule | None, tuple[Finding, ...]]:
+    """The first rule of ``policy`` that matches, with the findings that made it match.  First match wins."""
+    for rule in policy.rules:
+        matched = rule.match(classification.findings, envelope)
+        if matched is not None:
+            return rule, matched
+    return None, ()
+
+
+def domains_to_judge(rule: Rule | None, policy: Policy, envelope: Envelope) -> frozenset[str]:
+    """The recipient domains whose TLS evidence :func:`decide` will ask for; empty when it needs none."""
+    if rule is None or rule.action is not Action.PROTECT:
+        return frozenset()
+    return frozenset(
+        recipient.domain
+        for recipient in envelope.recipients
+        if recipient.domain and not policy.is_internal(recipient.domain) and not policy.portal_only(recipient.domain)
+    )
+
+
+def decide(
+    policy: Policy,
+    rule: Rule | None,
+    matched: tuple[Finding, ...],
+    envelope: Envelope,
+    evidence: Mapping[str, Evidence],
+) -> Decision:
+    """Give each recipient its route.
+
+    ``evidence`` maps domains to what is known of them; a missing domain counts as unknown, and unknown goes by
+    mandatory TLS, where delivery finds out.
+    """
+    if rule is None:
+        relayed = tuple(
+            RecipientDecision(recipient, Route.RELAY, "no rule matched") for recipient in envelope.recipients
+        )
+        return Decision(None, (), relayed)
+    decisions = tuple(_decide_one(policy, rule, envelope, recipient, evidence) for recipient in envelope.recipients)
+    return Decision(rule, matched, decisions)
+
+
+def _decide_one(
+    policy: Policy, rule: Rule, envelope: Envelope, recipient: Address, evidence: Mapping[str, Evidence]
+) -> RecipientDecision:
+    if rule.action is Action.REJECT:
+        return RecipientDecision(recipient, Route.REJECT, f"rule {rule.name} rejects")
+    if rule.action is Action.QUARANTINE:
+        return RecipientDecision(recipient, Route.QUARANTINE, f"rule {rule.name} quarantines")
+    if rule.action is Action.RELAY:
+        return RecipientDecision(recipient, Route.RELAY, f"rule {rule.name} relays")
+    if not recipient.domain or policy.is_internal(recipient.domain):
+        return RecipientDecision(recipient, Route.RELAY, "internal domain: never leaves this site")
+    if policy.portal_only(recipient.domain):
+        return _fallback(rule, envelope, recipient, "domain is portal-only", None)
+    requirement = policy.requirement(rule, recipient.domain)
+    known = evidence.get(recipient.domain)
+    ability = known.ability(requirement) if known else Ability.UNKNOWN
+    if ability is Ability.NO and known is not None:
+        return _fallback(rule, envelope, recipient, known.reason, known, requirement)
+    if ability is Ability.NO_MAIL and known is not None:
+        # RFC 7505: the MTA's own bounce tells the sender; under mandatory TLS nothing can leave in clear meanwhile.
+        return RecipientDecision(recipient, Route.TLS, known.reason, requirement, known)
+    reason = known.reason if known else "nothing is known of the domain yet; delivery will find out"
+    return RecipientDecision(recipient, Route.TLS, reason, requirement, known)
+
+
+def _fallback(
+    rule: Rule,
+    envelope: Envelope,
+    recipient: Address,
+    reason: str,
+    evidence: Evidence | None,
+    requirement: Requirement = Requirement.ENCRYPTED,
+) -> RecipientDecision:
+    """The way of a recipient whose domain cannot do TLS well enough."""
+    route = {
+        Otherwise.PORTAL: Route.PORTAL,
+        Otherwise.QUARANTINE: Route.QUARANTINE,
+        Otherwise.REJECT: Route.REJECT,
+    }[rule.otherwise]
+    if route is Route.PORTAL and not envelope.sender.text:
+        # A bounce has no sender to pass an access code on: a reviewer decides.
+        return RecipientDecision(recipient, Route.QUARANTINE, f"{reason}; no sender to tell", requirement, evidence)
+    return RecipientDecision(recipient, route, reason, requirement, evidence)

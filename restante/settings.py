@@ -1,0 +1,198 @@
+"""Settings: one TOML file, validated, frozen, passed to whoever needs it.
+
+A file that does not validate is refused with file, line, field and remedy (:class:`restante.toml_source.BadFile`).
+Secrets are not in it: they lie beside it as credentials, one file each (:mod:`restante.credentials`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from restante.envelope import BadAddress, a_label
+from restante.toml_source import load_model
+
+EXAMPLE_NAMES = frozenset({"mail.example.org", "pickup.example.org", "example.org"})
+
+
+class HostPort(NamedTuple):
+    """A TCP endpoint, written ``127.0.0.1:10025`` or ``[::1]:10025``."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _host_port(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:10025")
+    return HostPort(host.strip("[]"), int(port))
+
+
+def _loopback(value: HostPort) -> HostPort:
+    if value.host not in {"127.0.0.1", "::1", "localhost"}:
+        raise ValueError("must be a loopback address: this listener trusts whoever can reach it")
+    return value
+
+
+def _public_key(value: str) -> str:
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("must be a base64 key as restante init writes it") from None
+    if len(raw) != 32 or len(set(raw)) < 8:
+        raise ValueError("is not a fresh key: run restante init, or restante init --directory DIR for a new set")
+    return value
+
+
+Endpoint = Annotated[HostPort, BeforeValidator(_host_port)]
+LoopbackEndpoint = Annotated[Endpoint, AfterValidator(_loopback)]
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class VaultSettings(_Frozen):
+    """Public keys: what may be sealed, to whom.  ``key_id`` names the vault key, for rotation."""
+
+    key_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,32}$")]
+    public_key: PublicKey
+    worker_public_key: PublicKey
+
+
+class MilterSettings(_Frozen):
+    """The milter service.  ``socket`` must lie where Postfix's chrooted smtpd can reach it."""
+
+    socket: Path = Path("/var/spool/postfix/restante/milter.sock")
+    processes: int = Field(default=2, ge=1, le=64)
+    recycle_after: int = Field(default=20_000, ge=0, description="messages a child handles before it is replaced")
+    timeout_seconds: int = Field(default=300, ge=10, le=7200)
+    verdict_seconds: float = Field(default=20, gt=0, le=100)
+
+
+class WorkerSettings(_Frozen):
+    """The worker service: where Postfix finds it, and where it finds Postfix.
+
+    ``submit`` is a smtpd without our milter; ``reinject_tls`` and ``reinject_authenticated`` are such with the
+    content filters ``restante-tls:`` and ``restante-auth:``.
+    """
+
+    socketmap: Path = Path("/var/spool/postfix/restante/worker.sock")
+    intake: LoopbackEndpoint = HostPort("127.0.0.1", 10025)
+    reinject_tls: LoopbackEndpoint = HostPort("127.0.0.1", 10026)
+    submit: LoopbackEndpoint = HostPort("127.0.0.1", 10027)
+    reinject_authenticated: LoopbackEndpoint = HostPort("127.0.0.1", 10028)
+    poll_seconds: float = Field(default=1.0, gt=0, le=60)
+    retry_first_seconds: float = Field(default=10, gt=0, le=3600)
+    retry_last_seconds: float = Field(default=1800, gt=0, le=86400)
+    give_up_hours: float = Field(default=120, gt=0, le=720)
+    message_size_limit: int = Field(default=104_857_600, ge=65_536)
+
+
+class PortalSettings(_Frozen):
+    """The portal service.  ``url`` is the address in notices; links are never built from a request."""
+
+    url: str
+    listen: Endpoint = HostPort("127.0.0.1", 8080)
+    workers: int = Field(default=2, ge=1, le=64)
+    threads: int = Field(default=4, ge=1, le=64)
+    trusted_proxies: int = Field(default=0, ge=0, le=5, description="how many X-Forwarded-For hops are ours")
+    pickup_window_minutes: int = Field(default=60, ge=5, le=1440)
+    admin_session_minutes: int = Field(default=60, ge=5, le=720)
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.path not in {"", "/"} or parts.query or parts.fragment or not parts.hostname:
+            raise ValueError("must be an address without a path, such as https://pickup.example.org")
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1"}):
+            raise ValueError("must begin with https:// (http:// only for localhost)")
+        return value.rstrip("/")
+
+
+class NoticeSettings(_Frozen):
+    """What notices say of themselves."""
+
+    sender: str = Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")
+    contact: str = Field(default="", max_length=200, description="how a recipient can check that a notice is true")
+
+
+class TlsSettings(_Frozen):
+    """How the worker probes peers.  An empty ``ca_file`` means the system's store; no ``nameservers``: the system's."""
+
+    ca_file: Path | None = None
+    nameservers: tuple[str, ...] = ()
+    dns_seconds: float = Field(default=5, gt=0, le=60)
+    connect_seconds: float = Field(default=10, gt=0, le=60)
+    banner_seconds: float = Field(default=30, gt=0, le=300)
+    total_seconds: float = Field(default=60, gt=0, le=600)
+    confirm_pause_seconds: float = Field(default=1, ge=0, le=60)
+    max_probes: int = Field(default=50, ge=1, le=1000)
+    port: int = Field(default=25, ge=1, le=65535)
+    source_address: str = ""
+
+
+class Settings(_Frozen):
+    """The whole file.  Relative paths are meant from the folder of the file."""
+
+    hostname: str = Field(pattern=r"^[A-Za-z0-9.-]+\.[A-Za-z0-9-]+$")
+    organisation: str = Field(min_length=1, max_length=100)
+    database: str = Field(pattern=r"^(sqlite|postgresql\+psycopg)://")
+    internal_domains: tuple[str, ...] = ()
+    credentials: Path = Path("credentials")
+    policy: Path | None = None
+    log_level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")] = "info"
+    vault: VaultSettings
+    milter: MilterSettings = MilterSettings()
+    worker: WorkerSettings = WorkerSettings()
+    portal: PortalSettings
+    notice: NoticeSettings
+    tls: TlsSettings = TlsSettings()
+
+    @field_validator("internal_domains")
+    @classmethod
+    def _a_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(a_label(domain) for domain in value)
+        except BadAddress as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("hostname")
+    @classmethod
+    def _not_the_example(cls, value: str) -> str:
+        if value in EXAMPLE_NAMES:
+            raise ValueError("is still the example: write this host's own name")
+        return value
+
+    @model_validator(mode="after")
+    def _portal_not_the_example(self) -> Self:
+        if urlsplit(self.portal.url).hostname in EXAMPLE_NAMES:
+            raise ValueError("portal.url is still the example: write the address that recipients will see")
+        return self
+
+    def resolved(self, folder: Path) -> Self:
+        """A copy whose relative paths start at ``folder``."""
+        changes: dict[str, Any] = {"credentials": folder / self.credentials}
+        if self.policy is not None:
+            changes["policy"] = folder / self.policy
+        if self.tls.ca_file is not None:
+            changes["tls"] = self.tls.model_copy(update={"ca_file": folder / self.tls.ca_file})
+        return self.model_copy(update=changes)
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and validate the settings at ``path``.  Raises :class:`restante.toml_source.BadFile`."""
+    return load_model(path, Settings).resolved(path.absolute().parent)
