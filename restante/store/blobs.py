@@ -1,0 +1,75 @@
+"""Sealed blobs in rows: written once as a stream, read back from any offset with one segment in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from restante.store.engine import Store
+from restante.store.models import Blob, BlobSegment
+from restante.vault import CHUNK, SEALED_CHUNK, CannotOpen, DataKey, Sealer, chunk_count
+
+CHUNKS_PER_SEGMENT = 16
+SEGMENT = CHUNKS_PER_SEGMENT * SEALED_CHUNK
+
+
+def put_blob(session: Session, key: DataKey, sealer: Sealer, size: int, chunks: Iterable[bytes]) -> None:
+    """Store the sealed ``chunks`` of a blob of ``size`` plain bytes, holding one segment at a time."""
+    session.add(Blob(id=key.blob_id, key_id=sealer.key_id, wrapped_key=sealer.wrap(key), size=size))
+    session.flush()
+    segment = bytearray()
+    number = 0
+    for chunk in chunks:
+        segment += chunk
+        if len(segment) >= SEGMENT:
+            _put_segment(session, key.blob_id, number, segment)
+            segment.clear()
+            number += 1
+    if segment:
+        _put_segment(session, key.blob_id, number, segment)
+
+
+def _put_segment(session: Session, blob_id: str, number: int, data: bytearray) -> None:
+    session.execute(insert(BlobSegment).values(blob_id=blob_id, number=number, data=bytes(data)))
+
+
+def destroy_blob(session: Session, blob: Blob) -> None:
+    """Forget the data key and the sealed bytes: nothing opens the blob afterwards."""
+    blob.wrapped_key = None
+    session.execute(delete(BlobSegment).where(BlobSegment.blob_id == blob.id))
+
+
+class BlobReader:
+    """Plain bytes of a blob, from any offset.  Each segment is fetched by itself, so that no transaction stays open.
+
+    Raises :class:`restante.vault.CannotOpen` for a missing or damaged chunk, and ``StoreUnavailable``.
+    """
+
+    def __init__(self, store: Store, key: DataKey, size: int) -> None:
+        self._store = store
+        self._key = key
+        self.size = size
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The plain bytes from ``start`` up to, not including, ``end``, in pieces of at most 64 KiB."""
+        end = self.size if end is None else min(end, self.size)
+        last_chunk = chunk_count(self.size) - 1
+        segment_number, segment = -1, b""
+        for index in range(start // CHUNK, chunk_count(end) if end > start else 0):
+            if index // CHUNKS_PER_SEGMENT != segment_number:
+                segment_number = index // CHUNKS_PER_SEGMENT
+                segment = self._segment(segment_number)
+            offset = (index % CHUNKS_PER_SEGMENT) * SEALED_CHUNK
+            plain = self._key.open_chunk(segment[offset : offset + SEALED_CHUNK], index, last=index == last_chunk)
+            yield plain[max(0, start - index * CHUNK) : end - index * CHUNK]
+
+    def _segment(self, number: int) -> bytes:
+        with self._store.read() as session:
+            found = session.scalar(
+                select(BlobSegment.data).where(BlobSegment.blob_id == self._key.blob_id, BlobSegment.number == number)
+            )
+        if found is None:
+            raise CannotOpen(f"segment {number} of blob {self._key.blob_id} is missing")
+        return found

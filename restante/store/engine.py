@@ -1,0 +1,110 @@
+"""Opening the store, and the two ways to talk to it: ``read()`` and ``write()``.
+
+A ``write()`` is one transaction that has the right to write from its first statement (``BEGIN IMMEDIATE`` on
+SQLite), and that is on disk when the block is left (WAL with ``synchronous=FULL``).  Whatever the database
+refuses becomes :class:`StoreUnavailable`, and then nothing of the block happened.
+
+Open the store after a fork, never before.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from restante.errors import RestanteError
+
+BUSY_SECONDS = 10
+
+
+class StoreUnavailable(RestanteError):
+    """The database is down, locked, read-only or full.  Nothing was changed: answer 4xx or 503, and try later."""
+
+
+def new_id() -> str:
+    """A fresh identifier, 128 random bits as hex."""
+    return secrets.token_hex(16)
+
+
+class Store:
+    """A handle on the database.  Thread-safe; sessions are not."""
+
+    def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        """Prepare a pool for ``url``; nothing is opened until first use."""
+        self.engine = _create_engine(url, busy_seconds)
+        self._writer = self.engine.execution_options(restante_write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session on a consistent snapshot, rolled back at the end."""
+        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session whose changes are committed when the block ends, or all undone when it raises.
+
+        ``IntegrityError`` passes through: a caller may expect to lose a race.
+        """
+        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, PoolTimeout) as error:
+        # The statement and its parameters stay out of the text: they may hold addresses or sealed keys.
+        cause = getattr(error, "orig", None) or error
+        raise StoreUnavailable(f"the database refused: {type(cause).__name__}: {_first_line(cause)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200]
+
+
+def _create_engine(url: str, busy_seconds: float) -> Engine:
+    if url.startswith("sqlite"):
+        engine = create_engine(
+            url,
+            connect_args={"timeout": busy_seconds, "check_same_thread": False},
+            pool_size=8,
+            max_overflow=32,
+            hide_parameters=True,
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url,
+        pool_size=8,
+        max_overflow=32,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"connect_timeout": max(2, int(busy_seconds))},
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we begin ourselves, see _begin_sqlite
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("restante_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

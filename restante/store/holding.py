@@ -1,0 +1,361 @@
+"""Every state change of a held message: one function, one transaction, one audit record for each delivery.
+
+A change that the present state does not allow raises :class:`IllegalTransition` and changes nothing, so that two
+reviewers, or a reviewer and the clock, cannot both have their way.  When the last delivery of a message leaves the
+live states, the data key and the sealed bytes are destroyed in the same transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from restante.routing import Route
+from restante.store import audit
+from restante.store.blobs import destroy_blob, put_blob
+from restante.store.engine import Store, new_id
+from restante.store.models import (
+    LIVE_STATES,
+    Delivery,
+    DeliveryState,
+    JobKind,
+    Link,
+    LinkState,
+    Message,
+    OutboxJob,
+    OutboxState,
+    PickupSession,
+)
+from restante.tls.evidence import Requirement
+from restante.vault import DataKey, Opener, Sealer
+
+S = DeliveryState
+
+TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
+    S.QUARANTINED: frozenset({S.HELD, S.HANDOVER, S.REJECTED, S.DELETED, S.EXPIRED}),
+    S.HELD: frozenset({S.OPENED, S.DELETED, S.RECALLED, S.EXPIRED}),
+    S.OPENED: frozenset({S.OPENED, S.DELETED, S.RECALLED, S.EXPIRED}),
+    S.HANDOVER: frozenset({S.HANDED_OVER, S.REJECTED, S.QUARANTINED}),
+}
+"""What may follow what.  A state that is not a key is final."""
+
+EXPIRING = frozenset(state for state, following in TRANSITIONS.items() if S.EXPIRED in following)
+
+
+class IllegalTransition(Exception):
+    """The delivery is not in a state that allows the change: someone was first.  Show its present state."""
+
+    def __init__(self, delivery_id: str, wanted: DeliveryState) -> None:
+        super().__init__(f"delivery {delivery_id} can no longer become {wanted}")
+        self.delivery_id, self.wanted = delivery_id, wanted
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """One recipient of a message that is being held.
+
+    ``parameters`` are the client's ESMTP parameters of RCPT (NOTIFY, ORCPT: RFC 3461), kept for a hand-over.
+    """
+
+    recipient: str
+    domain: str
+    route: Route
+    state: DeliveryState
+    reason: str
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """A sealed message and what is to become of each recipient's copy.
+
+    ``chunks`` gives the sealed chunks of ``size`` plain bytes, afresh at each call.  ``summary`` is sealed with
+    ``key`` as the note "summary".  ``fingerprint`` is the same for a retry of the same message.
+    ``mail_parameters`` are the client's ESMTP parameters of MAIL.  Times are Unix seconds.
+    """
+
+    fingerprint: bytes
+    sender: str
+    header_message_id: str
+    size: int
+    key: DataKey = field(repr=False)
+    chunks: Callable[[], Iterable[bytes]] = field(repr=False)
+    summary: bytes = field(repr=False)
+    rule: str
+    requirement: Requirement
+    otherwise: str
+    deadline: float
+    expires_at: float
+    always_code: bool
+    deliveries: tuple[NewDelivery, ...]
+    mail_parameters: tuple[str, ...] = ()
+
+
+def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, actor: str, now: float) -> str:
+    """Commit the message; when this returns, it is on disk.  Returns the message's id.
+
+    Idempotent by ``fingerprint``: what an earlier try committed is recognised, and only recipients that it did not
+    have are added.  Raises ``StoreUnavailable``; then nothing was kept and the client must be told 4xx.
+    """
+    for _ in range(3):
+        missing, known_id = _not_yet_held(store, request)
+        if not missing:
+            return known_id
+        if known_id:
+            request = replace(request, deliveries=missing, fingerprint=_extend(request.fingerprint, missing))
+        try:
+            with store.write() as session:
+                return _insert(session, vault, worker, request, actor, now)
+        except IntegrityError:
+            # The client's retry and its first try ran side by side, and the other one won: look again.
+            continue
+    raise RuntimeError("a message lost the race to be held three times")
+
+
+def _not_yet_held(store: Store, request: HoldRequest) -> tuple[tuple[NewDelivery, ...], str]:
+    with store.read() as session:
+        known = session.scalar(select(Message).where(Message.fingerprint == request.fingerprint))
+        if known is None:
+            return request.deliveries, ""
+        have = set(session.scalars(select(Delivery.recipient).where(Delivery.message_id == known.id)))
+    return tuple(new for new in request.deliveries if new.recipient not in have), known.id
+
+
+def _extend(fingerprint: bytes, deliveries: Sequence[NewDelivery]) -> bytes:
+    """The fingerprint of the rest of a message of which a part is already held."""
+    rest = "\0".join(sorted(new.recipient for new in deliveries))
+    return hashlib.sha256(fingerprint + rest.encode("utf-8", "surrogateescape")).digest()
+
+
+def _insert(
+    session: Session, vault: Sealer, worker: Sealer, request: HoldRequest, actor: str, now: float
+) -> str:
+    put_blob(session, request.key, vault, request.size, request.chunks())
+    message = Message(
+        id=new_id(),
+        created_at=now,
+        expires_at=request.expires_at,
+        sender=request.sender,
+        header_message_id=request.header_message_id,
+        fingerprint=request.fingerprint,
+        blob_id=request.key.blob_id,
+        size=request.size,
+        rule=request.rule,
+        requirement=request.requirement,
+        always_code=request.always_code,
+        summary=request.summary,
+    )
+    session.add(message)
+    session.flush()
+    rows = [(new, _new_delivery(session, message.id, new, now)) for new in request.deliveries]
+    for new, row in rows:
+        audit.record(
+            session, now, actor, f"took-{new.state}", message_id=message.id, delivery_id=row.id, reason=new.reason
+        )
+    _queue_jobs(session, worker, request, message.id, rows, now)
+    return message.id
+
+
+def _new_delivery(session: Session, message_id: str, new: NewDelivery, now: float) -> Delivery:
+    row = Delivery(
+        id=new_id(),
+        message_id=message_id,
+        recipient=new.recipient,
+        domain=new.domain,
+        route=new.route,
+        state=new.state,
+        reason=new.reason,
+        created_at=now,
+        changed_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _queue_jobs(
+    session: Session,
+    worker: Sealer,
+    request: HoldRequest,
+    message_id: str,
+    rows: list[tuple[NewDelivery, Delivery]],
+    now: float,
+) -> None:
+    """The promises that holding makes: copies to hand over, recipients and sender to tell."""
+    handover = {row.id: list(new.parameters) for new, row in rows if row.state == S.HANDOVER}
+    if handover:
+        payload = {
+            "requirement": request.requirement,
+            "otherwise": request.otherwise,
+            "deadline": request.deadline,
+            "mail": list(request.mail_parameters),
+            "deliveries": handover,
+        }
+        queue_job(session, JobKind.HANDOVER, message_id, payload, now, sealed=worker.wrap(request.key))
+    held = [row.id for _, row in rows if row.state == S.HELD]
+    sender_cares = any(row.state in {S.HELD, S.QUARANTINED, S.REJECTED} for _, row in rows)
+    if held or (sender_cares and request.sender):
+        queue_job(session, JobKind.NOTIFY, message_id, {"deliveries": held, "cause": "held"}, now)
+
+
+def queue_job(
+    session: Session,
+    kind: JobKind,
+    message_id: str,
+    payload: dict[str, Any],
+    now: float,
+    *,
+    sealed: bytes | None = None,
+) -> None:
+    """Add a job for the worker, due at once, in the caller's transaction."""
+    session.add(
+        OutboxJob(
+            id=new_id(),
+            kind=kind,
+            message_id=message_id,
+            payload=payload,
+            sealed=sealed,
+            state=OutboxState.PENDING,
+            attempts=0,
+            created_at=now,
+            due_at=now,
+            last_error="",
+        )
+    )
+
+
+def _move(session: Session, delivery_id: str, to: DeliveryState, actor: str, now: float, **detail: Any) -> Delivery:
+    """Change the state by one conditional UPDATE, and record it.  Raises :class:`IllegalTransition`."""
+    allowed = [state for state, following in TRANSITIONS.items() if to in following]
+    changed = session.execute(
+        update(Delivery).where(Delivery.id == delivery_id, Delivery.state.in_(allowed)).values(state=to, changed_at=now)
+    )
+    if not isinstance(changed, CursorResult) or changed.rowcount != 1:
+        raise IllegalTransition(delivery_id, to)
+    delivery = session.get_one(Delivery, delivery_id, populate_existing=True)
+    audit.record(
+        session, now, actor, f"became-{to}", message_id=delivery.message_id, delivery_id=delivery_id, **detail
+    )
+    if to not in LIVE_STATES:
+        _revoke_links(session, delivery_id, now)
+        _destroy_when_finished(session, delivery.message_id)
+    return delivery
+
+
+def _revoke_links(session: Session, delivery_id: str, now: float) -> None:
+    session.execute(
+        update(Link)
+        .where(Link.delivery_id == delivery_id, Link.state.in_([LinkState.LIVE, LinkState.USED]))
+        .values(state=LinkState.REVOKED)
+    )
+    session.execute(
+        update(PickupSession)
+        .where(PickupSession.delivery_id == delivery_id, PickupSession.ends_at > now)
+        .values(ends_at=now)
+    )
+
+
+def _destroy_when_finished(session: Session, message_id: str) -> None:
+    alive = session.scalar(
+        select(func.count())
+        .select_from(Delivery)
+        .where(Delivery.message_id == message_id, Delivery.state.in_(list(LIVE_STATES)))
+    )
+    if alive:
+        return
+    destroy_blob(session, session.get_one(Message, message_id).blob)
+    session.execute(update(OutboxJob).where(OutboxJob.message_id == message_id).values(sealed=None))
+
+
+def release_to_portal(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
+    """A reviewer lets the recipient pick the message up: quarantined → held, and the notices are queued."""
+    with store.write() as session:
+        delivery = _move(session, delivery_id, S.HELD, actor, now)
+        payload = {"deliveries": [delivery_id], "cause": "released"}
+        queue_job(session, JobKind.NOTIFY, delivery.message_id, payload, now)
+
+
+def release_to_tls(
+    store: Store, vault: Opener, worker: Sealer, delivery_id: str, *, deadline: float, actor: str, now: float
+) -> None:
+    """A reviewer sends the message on under mandatory TLS: quarantined → handover.
+
+    The data key is re-sealed to the worker, which can open nothing else.  Raises ``CannotOpen`` before any change.
+    """
+    with store.write() as session:
+        delivery = _move(session, delivery_id, S.HANDOVER, actor, now)
+        message = session.get_one(Message, delivery.message_id)
+        key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
+        payload = {
+            "requirement": message.requirement,
+            "otherwise": "portal" if message.sender else "quarantine",
+            "deadline": deadline,
+            "mail": [],
+            "deliveries": {delivery_id: []},
+        }
+        queue_job(session, JobKind.HANDOVER, message.id, payload, now, sealed=worker.wrap(key))
+
+
+def reject(store: Store, delivery_id: str, *, text: str, actor: str, now: float) -> None:
+    """A reviewer refuses: quarantined → rejected, and the sender is told ``text``."""
+    with store.write() as session:
+        delivery = _move(session, delivery_id, S.REJECTED, actor, now)
+        payload = {"deliveries": [delivery_id], "text": text}
+        queue_job(session, JobKind.TELL_REJECTED, delivery.message_id, payload, now)
+
+
+def delete(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
+    """A reviewer removes the recipient's copy for good, telling nobody."""
+    with store.write() as session:
+        _move(session, delivery_id, S.DELETED, actor, now)
+
+
+def recall(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
+    """The sender takes the message back: the link is dead and an open pickup window ends."""
+    with store.write() as session:
+        _move(session, delivery_id, S.RECALLED, actor, now)
+
+
+def opened(session: Session, delivery_id: str, *, now: float) -> None:
+    """The recipient won the claim on a link: held or opened → opened, within the claim's own transaction."""
+    _move(session, delivery_id, S.OPENED, "recipient", now)
+
+
+def handed_over(store: Store, job_id: str, delivery_ids: Sequence[str], *, now: float) -> None:
+    """The MTA took the copies and answered 250: handover → handed-over, and the job is done."""
+    with store.write() as session:
+        for delivery_id in delivery_ids:
+            _move(session, delivery_id, S.HANDED_OVER, "worker", now)
+        session.execute(
+            update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.DONE, sealed=None, last_error="")
+        )
+
+
+def hand_over_failed(store: Store, job_id: str, refused: dict[str, str], *, now: float) -> None:
+    """The MTA refused copies for good: handover → quarantined, where a reviewer sees why, and the job has failed."""
+    with store.write() as session:
+        for delivery_id, reply in refused.items():
+            _move(session, delivery_id, S.QUARANTINED, "worker", now, reply=reply)
+        session.execute(
+            update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.FAILED, sealed=None)
+        )
+
+
+def expire_due(store: Store, *, now: float, limit: int = 200) -> int:
+    """Expire what has waited too long, at most ``limit`` deliveries in one transaction; how many were expired."""
+    with store.write() as session:
+        due = session.scalars(
+            select(Delivery.id)
+            .join(Message)
+            .where(Message.expires_at <= now, Delivery.state.in_(list(EXPIRING)))
+            .limit(limit)
+        ).all()
+        for delivery_id in due:
+            _move(session, delivery_id, S.EXPIRED, "worker", now)
+    return len(due)

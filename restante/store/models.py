@@ -1,0 +1,237 @@
+"""The tables.  What could betray a message (subject, file names, findings) is only here sealed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+ID = String(32)
+AUTOINCREMENT = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can speak of them on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {float: Double(), bytes: LargeBinary(), dict[str, Any]: JSON()}  # noqa: RUF012  SQLAlchemy's own form
+
+
+class DeliveryState(StrEnum):
+    """Where one recipient's copy is."""
+
+    LEFT_WITH_MTA = "left-with-mta"  # never ours: recorded so that the sender can be told
+    HANDOVER = "handover"  # the worker will give it to the MTA under mandatory TLS
+    HANDED_OVER = "handed-over"
+    QUARANTINED = "quarantined"
+    HELD = "held"
+    OPENED = "opened"
+    REJECTED = "rejected"
+    DELETED = "deleted"
+    RECALLED = "recalled"
+    EXPIRED = "expired"
+
+
+LIVE_STATES = frozenset(
+    {DeliveryState.HANDOVER, DeliveryState.QUARANTINED, DeliveryState.HELD, DeliveryState.OPENED}
+)
+"""States in which the content is still needed; when no delivery is in one, the data key is destroyed."""
+
+
+class LinkState(StrEnum):
+    """A link opens only while live."""
+
+    LIVE = "live"
+    USED = "used"
+    SUPERSEDED = "superseded"
+    REVOKED = "revoked"
+
+
+class OutboxState(StrEnum):
+    """A job of the worker."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class JobKind(StrEnum):
+    """What the worker is asked to do."""
+
+    NOTIFY = "notify"  # mint links, tell recipients, then tell the sender
+    HANDOVER = "handover"  # give the message to the MTA for mandatory TLS
+    TELL_REJECTED = "tell-rejected"  # tell the sender that a reviewer or a rule refused
+
+
+class Blob(Base):
+    """Sealed bytes.  ``wrapped_key`` is NULL once destroyed; then nothing opens it."""
+
+    __tablename__ = "blobs"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32))
+    wrapped_key: Mapped[bytes | None]
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class BlobSegment(Base):
+    """Consecutive sealed chunks of a blob, :data:`restante.store.blobs.CHUNKS_PER_SEGMENT` of them in each row."""
+
+    __tablename__ = "blob_segments"
+    blob_id: Mapped[str] = mapped_column(ForeignKey("blobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    data: Mapped[bytes]
+
+
+class Message(Base):
+    """A message of which at least one recipient's copy is or was ours.
+
+    ``fingerprint`` is keyed: it recognises a retry and tells nothing to who has only the database.  ``summary`` is
+    sealed JSON: subject, attachments' names, findings.
+    """
+
+    __tablename__ = "messages"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    created_at: Mapped[float]
+    expires_at: Mapped[float] = mapped_column(index=True)
+    sender: Mapped[str] = mapped_column(Text)
+    header_message_id: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[bytes] = mapped_column(unique=True)
+    blob_id: Mapped[str] = mapped_column(ForeignKey("blobs.id"), unique=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    rule: Mapped[str] = mapped_column(String(64))
+    requirement: Mapped[str] = mapped_column(String(16))
+    always_code: Mapped[bool]
+    summary: Mapped[bytes]
+
+    blob: Mapped[Blob] = relationship()
+    deliveries: Mapped[list[Delivery]] = relationship(back_populates="message", order_by="Delivery.recipient")
+
+
+class Delivery(Base):
+    """One recipient's copy of a message."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("message_id", "recipient"),
+        Index("ix_deliveries_state_created_at_id", "state", "created_at", "id"),
+    )
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"))
+    recipient: Mapped[str] = mapped_column(Text)
+    domain: Mapped[str] = mapped_column(Text, index=True)
+    route: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float]
+    changed_at: Mapped[float]
+
+    message: Mapped[Message] = relationship(back_populates="deliveries")
+
+
+class Link(Base):
+    """A one-time link.  Only hashes of token and code are kept."""
+
+    __tablename__ = "links"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    code_hash: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+    used_at: Mapped[float | None]
+
+
+class PickupSession(Base):
+    """The pickup window: one browser may read until ``ends_at``."""
+
+    __tablename__ = "pickup_sessions"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    link_id: Mapped[str] = mapped_column(ForeignKey("links.id"), unique=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
+    opened_at: Mapped[float]
+    ends_at: Mapped[float]
+
+
+class OutboxJob(Base):
+    """A promise that the worker keeps.  ``sealed`` holds a data key, sealed to the worker; NULL once done."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_state_due_at", "state", "due_at"),)
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(24))
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    payload: Mapped[dict[str, Any]]
+    sealed: Mapped[bytes | None]
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    created_at: Mapped[float]
+    due_at: Mapped[float]
+    last_error: Mapped[str] = mapped_column(Text)
+
+
+class TlsEvidence(Base):
+    """The evidence cache: :class:`restante.tls.evidence.Evidence` as JSON."""
+
+    __tablename__ = "tls_evidence"
+    domain: Mapped[str] = mapped_column(String(255), primary_key=True)
+    level: Mapped[str] = mapped_column(String(16))
+    checked_at: Mapped[float]
+    stale_until: Mapped[float] = mapped_column(index=True)
+    evidence: Mapped[dict[str, Any]]
+
+
+class Administrator(Base):
+    """Someone who may review.  ``role`` is for later roles; now everyone is a reviewer."""
+
+    __tablename__ = "administrators"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    password_hash: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[float]
+    disabled_at: Mapped[float | None]
+
+
+class AdminSession(Base):
+    """A signed-in browser of an administrator; ended on the server, not by the cookie."""
+
+    __tablename__ = "admin_sessions"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    administrator_id: Mapped[str] = mapped_column(ForeignKey("administrators.id"), index=True)
+    created_at: Mapped[float]
+    ends_at: Mapped[float]
+
+
+class Throttle(Base):
+    """How often something was tried within a window.  ``bucket`` is a hash of what is counted."""
+
+    __tablename__ = "throttles"
+    bucket: Mapped[bytes] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    window_ends_at: Mapped[float]
+
+
+class AuditRecord(Base):
+    """What happened, to what, by whom.  Written in the transaction of the change itself."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(AUTOINCREMENT, primary_key=True, autoincrement=True)
+    at: Mapped[float] = mapped_column(index=True)
+    actor: Mapped[str] = mapped_column(String(80))
+    action: Mapped[str] = mapped_column(String(40))
+    message_id: Mapped[str | None] = mapped_column(ID, index=True)
+    delivery_id: Mapped[str | None] = mapped_column(ID)
+    detail: Mapped[dict[str, Any]]
