@@ -43,7 +43,10 @@ AUTHENTICATED_LEVELS = frozenset({Level.DANE, Level.MTA_STS, Level.PKIX})
 
 @dataclass(frozen=True, slots=True)
 class MxEvidence:
-    """What one MX host showed.  ``level`` is PKIX, ENCRYPTED, NONE (a firm no) or UNKNOWN (inconclusive)."""
+    """What one MX host showed.  ``level`` is PKIX, ENCRYPTED, NONE (a firm no) or UNKNOWN (inconclusive).
+
+    ``reachable`` is false for a host that does not answer at all: it counts neither for nor against the domain.
+    """
 
     host: str
     preference: int
@@ -53,6 +56,7 @@ class MxEvidence:
     tls_version: str = ""
     cipher: str = ""
     certificate: str = ""
+    reachable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Evidence:
         if self.level is Level.ENCRYPTED:
             if requirement is Requirement.ENCRYPTED:
                 return Ability.YES
-            undecided = any(host.level is Level.UNKNOWN for host in self.hosts)
+            undecided = any(host.level is Level.UNKNOWN and host.reachable for host in self.hosts)
             return Ability.UNKNOWN if undecided else Ability.NO
         return Ability.NO if self.level is Level.NONE else Ability.UNKNOWN
 
