@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from restante.tls import verdict
 from restante.tls.evidence import Evidence
-from restante.tls.flight import SingleFlight
+from restante.tls.flight import FlightCancelledError, SingleFlight
 from restante.tls.mx import BadNextHop, MxAnswer, MxResolver, NextHop
 from restante.tls.probe import HostProber, ProbeSettings
 
@@ -135,10 +135,13 @@ class VerdictEngine:
                 if known.fresh_until <= self._clock():
                     self._flights.start((name, False), lambda: self._look(next_hop, recheck=False))
                 return known
-        return await self._flights.run((name, recheck), lambda: self._look(next_hop, recheck=recheck))
+        try:
+            return await self._flights.run((name, recheck), lambda: self._look(next_hop, recheck=recheck))
+        except FlightCancelledError:
+            return Evidence.unknown(name, "the engine was closed during the lookup", self._clock())
 
     async def close(self) -> None:
-        """Cancel lookups under way; those who wait for them are cancelled too."""
+        """Cancel lookups under way; those who wait for them are told UNKNOWN."""
         await self._flights.close()
         for source in self._sources:
             await source.close()

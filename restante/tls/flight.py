@@ -14,6 +14,10 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
+class FlightCancelledError(Exception):
+    """The task that was waited for has been cancelled by :meth:`SingleFlight.close`: there will be no answer."""
+
+
 class SingleFlight(Generic[Key, Value]):
     """Runs at most one task per key."""
 
@@ -30,8 +34,15 @@ class SingleFlight(Generic[Key, Value]):
         return task
 
     async def run(self, key: Key, work: Callable[[], Awaitable[Value]]) -> Value:
-        """Wait for the task of ``key``.  Raises what ``work`` raises; being cancelled does not cancel it."""
-        return await asyncio.shield(self.start(key, work))
+        """Wait for the task of ``key``.  Being cancelled does not cancel it.
+
+        Raises what ``work`` raises, and :class:`FlightCancelledError` when the flights were closed meanwhile.
+        """
+        task = self.start(key, work)
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise FlightCancelledError
+        return task.result()
 
     async def close(self) -> None:
         """Cancel every task and wait until all have ended."""

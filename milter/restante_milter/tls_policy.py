@@ -1,0 +1,81 @@
+"""The socketmaps of the worker: TLS policy for Postfix (smtp_tls_policy_maps), and verdicts for the milter.
+
+``policy`` serves the transport ``restante-tls``, ``policy-auth`` the transport ``restante-auth``, ``verdict`` the
+milter.  Guarantees: for every destination but our own intake the answer is mandatory TLS or a temporary error;
+plain ``dane`` and ``may``, which can mean clear text, are never said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, Protocol
+
+from restante.tls.evidence import Evidence, Level
+from restante_milter.socketmap import Handler, Reply
+
+# Without evidence the name that is verified is the one that MX lookup gave.
+_SECURE: Final = "secure match=hostname servername=hostname"
+
+
+class Engine(Protocol):
+    """What the maps need of :class:`restante.tls.engine.VerdictEngine`."""
+
+    async def evidence(self, domain: str, *, recheck: bool = False) -> Evidence:
+        """What is known of ``domain``."""
+
+
+def tls_maps(
+    engine: Engine, fallback: str, *, verdict_budget: float = 8, policy_budget: float = 8
+) -> Mapping[str, Handler]:
+    """The maps for :class:`restante_milter.socketmap.SocketmapServer`.
+
+    ``fallback`` is the intake exactly as ``smtp_fallback_relay`` has it: ``[127.0.0.1]:10025``.  The budgets are
+    seconds after which a lookup goes on without the asker; Postfix itself gives up on an idle socketmap after 10.
+    """
+    known = _Known(engine)
+
+    async def policy(key: str) -> Reply:
+        return Reply.ok("none" if key == fallback else "encrypt")
+
+    async def policy_auth(key: str) -> Reply:
+        if key == fallback:
+            return Reply.ok("none")
+        evidence = await known.within(key, policy_budget)
+        return Reply.ok(authenticated_policy(evidence) if evidence else _SECURE)
+
+    async def verdict(key: str) -> Reply:
+        evidence = await known.within(key, verdict_budget)
+        if evidence is None:
+            return Reply.temp("still looking")
+        # Under the name that was asked for, so that the client can tell that the answer is to its question.
+        return Reply.ok(json.dumps(replace(evidence, domain=key).to_dict(), separators=(",", ":")))
+
+    return {"policy": policy, "policy-auth": policy_auth, "verdict": verdict}
+
+
+def authenticated_policy(evidence: Evidence) -> str:
+    """The policy for a peer that must prove its name: only hosts that did so before, where that is known."""
+    if evidence.level is Level.DANE:
+        return "dane-only"
+    if evidence.level is Level.PKIX:
+        verified = [host.host for host in evidence.hosts if host.level is Level.PKIX]
+        if verified:
+            return f"secure match={':'.join(verified)} servername=hostname"
+    return _SECURE
+
+
+class _Known:
+    """Asks the engine within a budget.  The engine's own lookup goes on when the budget is spent."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def within(self, domain: str, budget: float) -> Evidence | None:
+        try:
+            async with asyncio.timeout(budget):
+                return await self._engine.evidence(domain)
+        except TimeoutError:
+            return None
