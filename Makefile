@@ -1,0 +1,48 @@
+# make setup | lint | test | demo | bench.  Everything Python lives in .venv/; what is missing comes from apt and npm.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: setup system lint test demo bench lock clean
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+AXE := .cache/node_modules/axe-core/axe.min.js
+AXE_VERSION := 4.14.1
+
+setup: $(VENV)/.ready $(AXE)
+
+system:
+	@tools/system-packages
+
+$(VENV)/.ready: requirements-dev.lock setup.cfg pyproject.toml | system
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(AXE): | system
+	npm install --silent --no-save --no-audit --no-fund --prefix .cache axe-core@$(AXE_VERSION)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy restante milter/restante_milter portal/restante_portal migrations tests
+
+test: setup
+	$(BIN)/python -m pytest
+
+demo: setup
+	$(BIN)/python -m tests.lab.demo
+
+bench: setup
+	$(BIN)/python -m tests.bench
+
+# The locks name every wheel's hash, for any machine, and no index.
+lock: LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+lock:
+	$(LOCK) -o requirements.lock setup.cfg
+	$(LOCK) --extra dev -o requirements-dev.lock setup.cfg
+
+clean:
+	rm -rf build dist *.egg-info .cache $(VENV)

@@ -1,0 +1,1 @@
+"""The sub-commands of ``restante`` that need neither pymilter nor Flask, one module each."""

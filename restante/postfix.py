@@ -1,0 +1,240 @@
+"""Wiring Restante to Postfix: what ``main.cf``, ``master.cf`` and the header checks must say.
+
+Pure: settings and what is known of the site give text.  Everything here fails closed: a milter that does not answer
+gives 4xx, a route header that nobody knows asks for the strictest transport, both transports refuse clear text, and
+what they cannot deliver goes to the worker's intake over loopback and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from restante.postconf import Postconf
+from restante.settings import HostPort, Settings
+
+TLS_TRANSPORT = "restante-tls"
+AUTHENTICATED_TRANSPORT = "restante-auth"
+CLEANUP = "restante-cleanup"
+SYSTEM_CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
+
+HEADER_CHECKS = f"""\
+# Seen only by headers that a milter added (milter_header_checks), so a sender cannot choose the way.
+/^X-Restante-Route: tls level=authenticated/ FILTER {AUTHENTICATED_TRANSPORT}:
+/^X-Restante-Route: tls level=encrypted/ FILTER {TLS_TRANSPORT}:
+# A level that this file does not know asks for the strictest transport.
+/^X-Restante-Route:/ FILTER {AUTHENTICATED_TRANSPORT}:
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the wiring has to know of the Postfix at hand.  The defaults are Debian's.
+
+    ``other_milters`` are the site's own, in order; ``smtpd_chrooted`` says whether smtpd sees only the queue
+    directory.
+    """
+
+    config_directory: Path = Path("/etc/postfix")
+    queue_directory: Path = Path("/var/spool/postfix")
+    version: tuple[int, ...] = (3, 7)
+    smtpd_chrooted: bool = True
+    other_milters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PostfixConfiguration:
+    """The wiring: parameters for ``main.cf``, lines to append to ``master.cf``, and the file of header checks."""
+
+    main_cf: dict[str, str]
+    master_cf: str
+    header_checks: str
+    header_checks_path: Path
+
+    @property
+    def main_cf_text(self) -> str:
+        """``main_cf`` in the form of the file."""
+        return "".join(f"{name} = {value}\n" for name, value in self.main_cf.items())
+
+
+def site_of(postconf: Postconf, settings: Settings) -> Site:
+    """What :func:`render` has to know, read from a Postfix.  Raises :class:`restante.postconf.NoPostfix`."""
+    parameters = postconf.parameters
+    smtpd = postconf.service("smtp", "inet")
+    queue_directory = Path(parameters["queue_directory"])
+    ours = {milter_address(settings.milter.socket, queue_directory), f"unix:{settings.milter.socket}"}
+    ours.add(f"unix:/{milter_address(settings.milter.socket, queue_directory).removeprefix('unix:')}")
+    return Site(
+        config_directory=Path(parameters["config_directory"]),
+        queue_directory=queue_directory,
+        version=postconf.version,
+        smtpd_chrooted=smtpd.chrooted if smtpd else True,
+        other_milters=tuple(one for one in milters(parameters["smtpd_milters"]) if one not in ours),
+    )
+
+
+def milters(value: str) -> tuple[str, ...]:
+    """The entries of a milter list; ``{ address, option=value }`` stays one entry."""
+    entries: list[str] = []
+    depth, start = 0, 0
+    padded = f"{value} "
+    for place, character in enumerate(padded):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth == 0 and (character.isspace() or character == ","):
+            entries.append(padded[start:place].strip())
+            start = place + 1
+    return tuple(entry for entry in entries if entry)
+
+
+def milter_address(socket: Path, queue_directory: Path) -> str:
+    """How Postfix names the milter's socket.
+
+    A path relative to the queue directory works with and without a chroot; a socket outside it only without.
+    """
+    if socket.is_relative_to(queue_directory):
+        return f"unix:{socket.relative_to(queue_directory)}"
+    return f"unix:{socket}"
+
+
+def render(settings: Settings, site: Site | None = None) -> PostfixConfiguration:
+    """The wiring that ``settings`` ask for on ``site`` (Debian's defaults when not given)."""
+    site = site or Site()
+    checks = site.config_directory / "restante_header_checks"
+    # Ours comes first, so that a milter that signs sees the message as it leaves, without its subject tag.
+    ours = milter_address(settings.milter.socket, site.queue_directory)
+    return PostfixConfiguration(
+        main_cf={
+            "smtpd_milters": ", ".join((ours, *site.other_milters)),
+            "milter_default_action": "tempfail",
+            "milter_protocol": "6",
+            "milter_connect_timeout": "30s",
+            "milter_command_timeout": "30s",
+            "milter_content_timeout": f"{settings.milter.timeout_seconds}s",
+            "milter_header_checks": f"pcre:{checks}",
+        },
+        master_cf=_master_cf(settings, site),
+        header_checks=HEADER_CHECKS,
+        header_checks_path=checks,
+    )
+
+
+def _master_cf(settings: Settings, site: Site) -> str:
+    worker = settings.worker
+    entries = (
+        _transport(TLS_TRANSPORT, "encrypt", "policy", settings, site),
+        _transport(AUTHENTICATED_TRANSPORT, "secure", "policy-auth", settings, site),
+        _listener(worker.reinject_tls, f"{TLS_TRANSPORT}:", site),
+        _listener(worker.reinject_authenticated, f"{AUTHENTICATED_TRANSPORT}:", site),
+        _listener(worker.submit, "", site),
+        _cleanup(site),
+    )
+    return "\n".join(entries)
+
+
+def _entry(comment: str, head: str, options: dict[str, str]) -> str:
+    lines = [f"# {comment}", head, *(f"  -o {_option(name, value)}" for name, value in options.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _option(name: str, value: str) -> str:
+    """One ``-o``; master(5) splits at white space unless braces hold the setting together."""
+    return f"{{ {name} = {value} }}" if any(character.isspace() for character in value) else f"{name}={value}"
+
+
+def _transport(name: str, level: str, policy: str, settings: Settings, site: Site) -> str:
+    """A transport that delivers under mandatory TLS or hands the message to the worker's intake."""
+    options = {
+        "syslog_name": f"postfix/{name}",
+        "smtp_tls_security_level": level,
+        "smtp_tls_policy_maps": f"socketmap:unix:{settings.worker.socketmap}:{policy}",
+        # RFC 8996 retires TLS 1.0 and 1.1.
+        "smtp_tls_mandatory_protocols": ">=TLSv1.2",
+        "smtp_tls_mandatory_ciphers": "medium",
+        "smtp_tls_mandatory_exclude_ciphers": "aNULL,eNULL,EXPORT,LOW,RC4,3DES,MD5,PSK,SRP",
+        # Hosts of many domains choose their certificate by name; level encrypt sends none otherwise.
+        "smtp_tls_servername": "hostname",
+        "smtp_tls_CAfile": str(settings.tls.ca_file or SYSTEM_CA_FILE),
+        "smtp_tls_wrappermode": "no",
+        "smtp_tls_loglevel": "1",
+        "smtp_fallback_relay": _next_hop(settings.worker.intake),
+        # The intake is asked again for every message: its answer is about one message, not about a host.
+        "smtp_connection_cache_on_demand": "no",
+        # What a site strips for its own peers must not make the fallback or a TLS peer look as if it had no DSN.
+        "smtp_discard_ehlo_keywords": "",
+        "smtp_discard_ehlo_keyword_address_maps": "",
+        # Never offer a relay host's password to someone else's MX.
+        "smtp_sasl_auth_enable": "no",
+    }
+    if site.version >= (3, 10):
+        # RFC 8689's "TLS-Required: no" would lower the level to "may".
+        options["tls_required_enable"] = "no"
+    # Not chrooted: the policy's socket and the certificate file are named by their full paths.
+    return _entry(f"Mandatory TLS, level {level}.", f"{name} unix - - n - - smtp", options)
+
+
+def _listener(endpoint: HostPort, content_filter: str, site: Site) -> str:
+    """A loopback smtpd without our milter.  The site's other milters stay, so that what leaves is signed."""
+    what = f"Re-injection towards {content_filter}" if content_filter else "Our own notices"
+    options = {
+        "syslog_name": "postfix/restante-submit" if not content_filter else "postfix/restante-reinject",
+        "content_filter": content_filter,
+        "cleanup_service_name": CLEANUP,
+        "smtpd_milters": ",".join(site.other_milters),
+        "mynetworks": "127.0.0.0/8,[::1]/128",
+        "smtpd_client_restrictions": "permit_mynetworks,reject",
+        "smtpd_helo_restrictions": "",
+        "smtpd_sender_restrictions": "",
+        "smtpd_relay_restrictions": "permit_mynetworks,reject",
+        "smtpd_recipient_restrictions": "permit_mynetworks,reject",
+        "smtpd_data_restrictions": "",
+        "smtpd_end_of_data_restrictions": "",
+        "smtpd_proxy_filter": "",
+        "smtpd_upstream_proxy_protocol": "",
+        "smtpd_sasl_auth_enable": "no",
+        "smtpd_tls_security_level": "none",
+        # DSN, SMTPUTF8 and 8BITMIME must be offered, whatever the site hides from strangers.
+        "smtpd_discard_ehlo_keywords": "",
+        "smtpd_discard_ehlo_keyword_address_maps": "",
+        # Not XCLIENT: it would replace the address that permit_mynetworks looks at.
+        "smtpd_authorized_xforward_hosts": "127.0.0.0/8,[::1]/128",
+        "smtpd_soft_error_limit": "1001",
+        "smtpd_hard_error_limit": "1000",
+        # The message was within the limit when it came; our headers must not push it over.
+        "message_size_limit": "0",
+    }
+    if content_filter:
+        # The first smtpd has asked already; a recipient that has gone since is bounced, not refused.
+        options["receive_override_options"] = "no_unknown_recipient_checks"
+    chroot = "y" if site.smtpd_chrooted else "n"
+    return _entry(f"{what}.", f"{_service_name(endpoint)} inet n - {chroot} - - smtpd", options)
+
+
+def _cleanup(site: Site) -> str:
+    """A cleanup for what Restante re-injects.
+
+    No header checks: the message passed them, and a FILTER there would replace the mandatory transport.  No BCC:
+    the original copy had them, and a notice holds a link.
+    """
+    options = {
+        "header_checks": "",
+        "mime_header_checks": "",
+        "nested_header_checks": "",
+        "body_checks": "",
+        "milter_header_checks": "",
+        "always_bcc": "",
+        "sender_bcc_maps": "",
+        "recipient_bcc_maps": "",
+        "message_size_limit": "0",
+    }
+    chroot = "y" if site.smtpd_chrooted else "n"
+    return _entry("Queues what comes over the listeners above.", f"{CLEANUP} unix n - {chroot} - 0 cleanup", options)
+
+
+def _service_name(endpoint: HostPort) -> str:
+    host = "127.0.0.1" if endpoint.host == "localhost" else endpoint.host
+    return f"[{host}]:{endpoint.port}" if ":" in host else f"{host}:{endpoint.port}"
+
+
+def _next_hop(endpoint: HostPort) -> str:
+    # Brackets: no MX lookup (postconf(5), smtp_fallback_relay).
+    return f"[{endpoint.host}]:{endpoint.port}"
