@@ -1,0 +1,169 @@
+"""Collecting a message: header fields in memory, the body in memory up to 1 MiB and above that on disk, sealed.
+
+The spool is an unlinked temporary file whose every chunk is sealed under a key that exists only in this object: a
+disk, a swap-out of the file cache or a crash dump of the file system holds no plain text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import tempfile
+from collections.abc import Iterator
+from typing import IO, BinaryIO
+
+from restante.vault import CHUNK, SEALED_CHUNK, DataKey, seal_stream
+
+SPOOL_ABOVE = 1_048_576
+
+
+class _SealedSpool:
+    """Append-only bytes in a sealed, unlinked file, readable from any offset once finished."""
+
+    def __init__(self) -> None:
+        # Its own key, for this object's life: the context manager of TemporaryFile is the session's reset().
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="restante-")  # noqa: SIM115  closed in close()
+        self._key = DataKey.fresh("spool")
+        self._tail = bytearray()
+        self._chunks = 0
+        self.size = 0
+
+    def append(self, data: bytes) -> None:
+        self._tail += data
+        self.size += len(data)
+        while len(self._tail) >= CHUNK:
+            # No chunk is marked last: a spool never outlives the process that wrote it, so it cannot be cut.
+            self._file.write(self._key.seal_chunk(bytes(self._tail[:CHUNK]), self._chunks, last=False))
+            del self._tail[:CHUNK]
+            self._chunks += 1
+
+    def chunk(self, index: int) -> bytes:
+        if index >= self._chunks:
+            return bytes(self._tail)
+        self._file.seek(index * SEALED_CHUNK)
+        return self._key.open_chunk(self._file.read(SEALED_CHUNK), index, last=False)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Reader(io.RawIOBase):
+    """The message as a seekable raw file: the head from memory, the body chunk by chunk from the spool."""
+
+    def __init__(self, head: bytes, spool: _SealedSpool) -> None:
+        self._head, self._spool = head, spool
+        self._at = 0
+        self._cached = (-1, b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._head) + self._spool.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the stub wants a wider buffer
+        piece = self._piece(len(buffer))
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def _piece(self, wanted: int) -> bytes:
+        if self._at < len(self._head):
+            return self._head[self._at : self._at + wanted]
+        offset = self._at - len(self._head)
+        if offset >= self._spool.size:
+            return b""
+        index, start = divmod(offset, CHUNK)
+        if self._cached[0] != index:
+            self._cached = (index, self._spool.chunk(index))
+        return self._cached[1][start : start + wanted]
+
+
+class MessageBuffer:
+    """One message on its way through the milter.  Call :meth:`close` when the message is over."""
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[str, bytes]] = []
+        self._body = bytearray()
+        self._spool: _SealedSpool | None = None
+
+    def add_header(self, name: str, value: bytes) -> None:
+        """One header field, as the MTA gave it: folds as ``\\n`` and white space, the first space eaten."""
+        self.headers.append((name, value))
+
+    def add_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self._spool is None:
+            self._body += data
+            if len(self._body) > SPOOL_ABOVE:
+                self._spool = _SealedSpool()
+                self._spool.append(bytes(self._body))
+                self._body = bytearray()
+        else:
+            self._spool.append(data)
+
+    def header(self, name: str) -> bytes | None:
+        """The value of the first header field called ``name``, in any case."""
+        wanted = name.lower()
+        return next((value for field, value in self.headers if field.lower() == wanted), None)
+
+    def replace_header(self, name: str, value: bytes) -> None:
+        """Replace the value of the first header field called ``name``."""
+        wanted = name.lower()
+        for index, (field, _) in enumerate(self.headers):
+            if field.lower() == wanted:
+                self.headers[index] = (field, value)
+                return
+
+    def head(self) -> bytes:
+        """The header block with its closing empty line, CRLF throughout (RFC 5322, section 2.1)."""
+        fields = b"".join(
+            field.encode("ascii", "replace") + b": " + _crlf(value) + b"\r\n" for field, value in self.headers
+        )
+        return fields + b"\r\n"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole message."""
+        return len(self.head()) + (self._spool.size if self._spool else len(self._body))
+
+    def open(self) -> BinaryIO:
+        """The whole message as a seekable binary file."""
+        if self._spool is None:
+            return io.BytesIO(self.head() + self._body)
+        return io.BufferedReader(_Reader(self.head(), self._spool), CHUNK)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The whole message in pieces of at most 64 KiB."""
+        with self.open() as file:
+            while piece := file.read(CHUNK):
+                yield piece
+
+    def sealed(self, key: DataKey) -> Iterator[bytes]:
+        """The whole message as chunks sealed with ``key``."""
+        return seal_stream(key, self.pieces())
+
+    def digest(self, secret: bytes) -> bytes:
+        """A keyed digest of the whole message."""
+        mac = hmac.new(secret, digestmod=hashlib.sha256)
+        for piece in self.pieces():
+            mac.update(piece)
+        return mac.digest()
+
+    def close(self) -> None:
+        """Forget the message."""
+        if self._spool is not None:
+            self._spool.close()
+
+
+def _crlf(value: bytes) -> bytes:
+    return value if b"\n" not in value else value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

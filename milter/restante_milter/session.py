@@ -1,0 +1,271 @@
+"""One SMTP session as libmilter shows it.
+
+Guarantee: what is not understood, not decided or not stored is answered with 4xx.  A sensitive copy is committed to
+the store before the MTA is told to forget it, and recipients are removed with the exact bytes of their RCPT, since
+Postfix compares with ``strcmp`` and reports success when nothing matched.
+
+libmilter runs the callbacks of one session on changing threads: all database work happens inside :meth:`Session.eom`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from email.header import Header, decode_header, make_header
+
+import Milter
+import structlog
+
+from restante.classify.finding import Classification
+from restante.envelope import Address, BadAddress, Envelope
+from restante.errors import RestanteError
+from restante.marks import NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, derive
+from restante.routing import Decision, decide, domains_to_judge, matching_rule
+from restante.store.engine import new_id
+from restante.store.holding import HoldRequest, hold
+from restante.vault import DataKey
+from restante_milter.message import MessageBuffer
+from restante_milter.plan import Plan, make_plan
+from restante_milter.services import Services
+
+MAX_HEADER_BYTES = 1_048_576
+MAX_RECIPIENTS = 10_000
+
+log = structlog.get_logger()
+
+
+class Session(Milter.Base):
+    """The callbacks.  One instance for each connection; :meth:`_reset` begins each message."""
+
+    def __init__(self, services: Services, finished: Callable[[], None], closed: Callable[[], None]) -> None:
+        self._services = services
+        self._finished, self._closed = finished, closed
+        self._message = MessageBuffer()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._message.close()
+        self._message = MessageBuffer()
+        self._sender = Address("", "")
+        self._mail_parameters: tuple[str, ...] = ()
+        self._recipients: list[tuple[bytes, Address, tuple[str, ...]]] = []
+        self._header_bytes = 0
+        self._failure = ""
+
+    @Milter.decode("bytes")
+    def envfrom(self, address: bytes, *parameters: bytes) -> int:
+        """MAIL FROM: a new message begins."""
+        self._reset()
+        try:
+            self._sender = Address.parse(address)
+        except BadAddress as error:
+            return self._reply("553", "5.1.7", str(error))
+        self._mail_parameters = _texts(parameters)
+        return int(Milter.CONTINUE)
+
+    @Milter.decode("bytes")
+    def envrcpt(self, address: bytes, *parameters: bytes) -> int:
+        """RCPT TO: kept as parsed address and as the exact bytes."""
+        if len(self._recipients) >= MAX_RECIPIENTS:
+            return self._reply("452", "4.5.3", "too many recipients")
+        try:
+            parsed = Address.parse(address)
+        except BadAddress as error:
+            return self._reply("553", "5.1.3", str(error))
+        self._recipients.append((address, parsed, _texts(parameters)))
+        return int(Milter.CONTINUE)
+
+    @Milter.noreply
+    @Milter.decode("bytes")
+    def header(self, name: str, value: bytes) -> int:
+        """One header field."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._failure = "header block too large"
+        else:
+            self._message.add_header(name, value)
+        return int(Milter.CONTINUE)
+
+    @Milter.noreply
+    def body(self, chunk: bytes) -> int:
+        """A piece of the body.  A full disk is remembered and answered at the end of the message."""
+        if not self._failure:
+            try:
+                self._message.add_body(chunk)
+            except OSError as error:
+                self._failure = f"cannot spool: {error.strerror}"
+        return int(Milter.CONTINUE)
+
+    def eom(self) -> int:
+        """End of message: classify, decide, hold, answer."""
+        try:
+            return self._conclude()
+        except RestanteError as error:
+            log.error("message-deferred", queue_id=self._queue_id(), error=str(error))
+            return self._defer()
+        # The boundary to libmilter: whatever went wrong, the answer is 4xx, and a traceback could show the message.
+        except Exception as error:  # noqa: BLE001
+            log.error("message-deferred", queue_id=self._queue_id(), error=type(error).__name__, at=_where(error))
+            return self._defer()
+        finally:
+            self._reset()
+            self._finished()
+
+    def abort(self) -> int:
+        """The client went away: forget the message."""
+        self._reset()
+        return int(Milter.CONTINUE)
+
+    def close(self) -> int:
+        """The connection is over."""
+        self._message.close()
+        self._closed()
+        return int(Milter.CONTINUE)
+
+    def _conclude(self) -> int:
+        if self._failure:
+            log.error("message-deferred", queue_id=self._queue_id(), error=self._failure)
+            return self._defer()
+        if self._is_our_notice():
+            return int(Milter.ACCEPT)
+        force = self._services.in_force
+        with self._message.open() as source:
+            classification = force.classifier.classify(source)
+        envelope = Envelope(self._sender, tuple(parsed for _, parsed, _ in self._recipients), self._queue_id())
+        rule, matched = matching_rule(force.policy, classification, envelope)
+        if rule is None:
+            return int(Milter.ACCEPT)
+        wanted = domains_to_judge(rule, force.policy, envelope)
+        evidence = self._services.verdicts.ask(wanted) if wanted else {}
+        decision = decide(force.policy, rule, matched, envelope, evidence)
+        return self._carry_out(classification, decision, envelope)
+
+    def _carry_out(self, classification: Classification, decision: Decision, envelope: Envelope) -> int:
+        now = time.time()
+        plan = make_plan(decision, tuple(parameters for _, _, parameters in self._recipients), now)
+        log.info(
+            "message-decided",
+            queue_id=envelope.client_id,
+            rule=decision.rule.name if decision.rule else "",
+            routes=sorted({str(one.route) for one in decision.recipients}),
+            recipients=len(envelope.recipients),
+        )
+        if plan.refuse:
+            return self._reply("550", "5.7.1", plan.refuse)
+        subject = self._subject_without_tag(classification.trigger_tag)
+        if plan.removed:
+            self._hold(plan, classification, decision, now)
+        # Only now, with everything committed, is the MTA told to forget anything.
+        for index in plan.removed:
+            self.delrcpt(self._recipients[index][0])
+        if len(plan.removed) == len(self._recipients):
+            return int(Milter.DISCARD)
+        if subject is not None:
+            self.chgheader("Subject", 1, subject)
+        if plan.mark is not None:
+            self.addheader(ROUTE_HEADER, plan.mark.sign(self._services.route_secret))
+        return int(Milter.ACCEPT)
+
+    def _hold(self, plan: Plan, classification: Classification, decision: Decision, now: float) -> None:
+        rule = decision.rule
+        if rule is None:
+            raise ValueError("a message that no rule matched is never held")
+        key = DataKey.fresh(new_id())
+        secret = derive(self._services.route_secret, "fingerprint")
+        request = HoldRequest(
+            fingerprint=self._fingerprint(secret),
+            sender=self._sender.text,
+            header_message_id=_one_line(self._message.header("Message-ID")),
+            size=self._message.size,
+            key=key,
+            chunks=lambda: self._message.sealed(key),
+            summary=key.seal_note(summary(classification, decision, self._message), "summary"),
+            rule=rule.name,
+            requirement=plan.requirement,
+            otherwise=rule.otherwise,
+            deadline=now + rule.deadline_hours * 3600,
+            expires_at=now + rule.expires_after.total_seconds(),
+            always_code=rule.always_code,
+            deliveries=plan.deliveries,
+            mail_parameters=self._mail_parameters,
+        )
+        services = self._services
+        hold(services.store, services.vault, services.worker, request, actor="milter", now=now)
+
+    def _fingerprint(self, secret: bytes) -> bytes:
+        """The same for a retry of the same message by the same client: sender, recipients, every byte of content."""
+        envelope = b"\0".join([self._sender.text.encode(), *sorted(raw for raw, _, _ in self._recipients)])
+        return self._message.digest(secret + envelope)
+
+    def _subject_without_tag(self, tag: str) -> str | None:
+        """The subject to send where the sender's tag is taken out; ``None`` where nothing is to change."""
+        value = self._message.header("Subject")
+        if not tag or value is None:
+            return None
+        try:
+            text = str(make_header(decode_header(value.decode("utf-8"))))
+        except (UnicodeDecodeError, LookupError, ValueError):
+            return None  # unreadable: leave it as the sender wrote it
+        shorter = " ".join(text.replace(tag, "", 1).split())
+        encoded = shorter if shorter.isascii() else Header(shorter, "utf-8").encode(linesep="\n")
+        self._message.replace_header("Subject", encoded.encode("ascii"))
+        return encoded
+
+    def _is_our_notice(self) -> bool:
+        value = self._message.header(NOTICE_HEADER)
+        if value is None:
+            return False
+        try:
+            NoticeMark.verify(self._services.route_secret, value.decode("ascii", "replace"))
+        except BadMark:
+            return False
+        return True
+
+    def _queue_id(self) -> str:
+        return str(self.getsymval("i") or "")
+
+    def _defer(self) -> int:
+        return self._reply("451", "4.7.1", "Message cannot be handled now, try again later")
+
+    def _reply(self, code: str, extended: str, text: str) -> int:
+        self.setreply(code, extended, text.replace("%", "%%"))
+        return int(Milter.TEMPFAIL if code.startswith("4") else Milter.REJECT)
+
+
+def summary(classification: Classification, decision: Decision, message: MessageBuffer) -> bytes:
+    """What the portal and a reviewer see beside the message, as JSON, to be sealed."""
+    return json.dumps(
+        {
+            "subject": classification.subject,
+            "attachments": list(classification.attachments),
+            "from": _one_line(message.header("From")),
+            "date": _one_line(message.header("Date")),
+            "findings": [
+                {
+                    "detector": finding.detector,
+                    "place": finding.place,
+                    "match": finding.match,
+                    "confidence": str(finding.confidence),
+                    "reason": finding.reason,
+                }
+                for finding in decision.matched[:200]
+            ],
+        }
+    ).encode()
+
+
+def _one_line(value: bytes | None) -> str:
+    return " ".join((value or b"").decode("utf-8", "replace").replace("\0", "").split())[:1000]
+
+
+def _texts(parameters: tuple[bytes, ...]) -> tuple[str, ...]:
+    return tuple(parameter.decode("utf-8", "replace") for parameter in parameters)
+
+
+def _where(error: BaseException) -> str:
+    """File and line of the innermost frame: enough to find the fault, without any of the message."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno}" if frame else ""
