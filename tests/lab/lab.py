@@ -1,0 +1,220 @@
+"""The whole lab as one context manager: namespaces, DNS, peers, a private Postfix and, where asked for, Restante.
+
+Everything lives below one run directory and in namespaces with this process's prefix.  It is removed at the end of
+the ``with`` block, after an exception, Ctrl-C or SIGTERM, and at interpreter exit; what a killed process left is
+removed by the next lab.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email.message import EmailMessage
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from tests.lab import mail
+from tests.lab.certificates import CertificateAuthority
+from tests.lab.dns import DnsServer, Record, mail_host
+from tests.lab.netns import RUN_ROOT, Network, cleanup
+from tests.lab.peers import Peer
+from tests.lab.postfix import PostfixConfig, PrivatePostfix
+from tests.lab.process import Processes
+from tests.lab.services import RestanteServices, ServiceOptions
+from tests.lab.waiting import LabError
+
+MTA_NUMBER, DNS_NUMBER, FIRST_PEER_NUMBER = 2, 53, 100
+SITE = "site.example"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSpec:
+    """A peer to start: its domain, a name of :data:`tests.lab.behaviours.BEHAVIOURS`, and changes to that."""
+
+    domain: str
+    behaviour: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The short name: the domain's first label."""
+        return self.domain.partition(".")[0]
+
+
+# The mailboxes of the site's own users are on a host of their own, as behind most gateways.
+MAILBOXES = PeerSpec(SITE, "clear")
+STANDARD_PEERS = (
+    PeerSpec("tls.example", "tls"),
+    PeerSpec("clear.example", "clear"),
+    PeerSpec("strip.example", "drops-tls"),
+    PeerSpec("grey.example", "greylist"),
+)
+STANDARD_RECORDS = (Record("nullmx.example", "MX", "0 ."),)
+
+_COUNTER = itertools.count(1)
+
+
+class Lab:
+    """See the module.  Attributes: ``mta`` (host), ``dns``, ``postfix``, ``services`` (``None`` without Restante).
+
+    ``peers`` are started beside the mailbox host of ``site.example``; more can be added with :meth:`add_peer`.
+    ``missing.example`` does not exist, ``nullmx.example`` takes no mail.
+    """
+
+    def __init__(
+        self,
+        *,
+        peers: Sequence[PeerSpec] = STANDARD_PEERS,
+        with_restante: bool = True,
+        postfix: PostfixConfig | None = None,
+        options: ServiceOptions | None = None,
+    ) -> None:
+        self._specs = (MAILBOXES, *peers)
+        self._with_restante = with_restante
+        self._postfix_config = postfix or PostfixConfig()
+        self._options = options or ServiceOptions()
+        self._peers: dict[str, Peer] = {}
+        self._numbers = itertools.count(FIRST_PEER_NUMBER)
+        self._previous_sigterm: Any = None
+        self._owner = os.getpid()
+        self._open = False
+        self.services: RestanteServices | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Bring everything up.  Raises :class:`LabError`; call :meth:`close` then too."""
+        cleanup()
+        number = next(_COUNTER)
+        prefix = f"rst{os.getpid()}-" + (f"{number}-" if number > 1 else "")
+        self.directory = Path(tempfile.mkdtemp(prefix=prefix, dir=RUN_ROOT))
+        self.directory.chmod(0o755)
+        self._open = True
+        self._catch_signals()
+        self.processes = Processes(self.directory)
+        self.network = Network(prefix)
+        self.authority = CertificateAuthority(self.directory)
+        self.network.open()
+        self.mta = self.network.add_host("mta", MTA_NUMBER)
+        dns_host = self.network.add_host("dns", DNS_NUMBER)
+        records = [*mail_host(self._postfix_config.hostname, self._postfix_config.hostname, self.mta.ipv4)]
+        for spec in self._specs:
+            peer = self._launch(spec)
+            records += mail_host(peer.domain, peer.mx, peer.host.ipv4)
+        self.dns = DnsServer(self.network, dns_host, self._subdirectory("dns"), self.processes)
+        self.dns.start([*records, *STANDARD_RECORDS])
+        for peer in self._peers.values():
+            peer.await_ready()
+        self._start_mta()
+
+    def close(self) -> None:
+        """Stop and remove everything.  Safe to call at any time and more than once."""
+        if not self._open or os.getpid() != self._owner:
+            return
+        self._open = False
+        atexit.unregister(self.close)
+        if self._previous_sigterm is not None:
+            signal.signal(signal.SIGTERM, self._previous_sigterm)
+        if hasattr(self, "processes"):
+            self.processes.stop_all()
+        if hasattr(self, "network"):
+            self.network.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def peer(self, label: str) -> Peer:
+        """The peer with this label (``tls``, ``clear``, ``strip``, ``grey``, ``site``) or domain."""
+        return self._peers[label.partition(".")[0]]
+
+    @property
+    def mailboxes(self) -> Peer:
+        """The host that keeps the site's own mailboxes: what senders get is recorded here."""
+        return self.peer(SITE)
+
+    def add_peer(self, domain: str, behaviour: str, **changes: Any) -> Peer:
+        """Start one more peer for ``domain``, with MX and A records in place at the return."""
+        peer = self._launch(PeerSpec(domain, behaviour, changes))
+        peer.await_ready()
+        self.dns.replace(*mail_host(peer.domain, peer.mx, peer.host.ipv4))
+        return peer
+
+    def send(
+        self, content: bytes | EmailMessage, recipients: Sequence[str], *, sender: str = mail.SENDER, **options: Any
+    ) -> mail.Submission:
+        """Hand a message to Postfix's smtpd from inside its namespace; see :func:`tests.lab.mail.send`."""
+        return mail.send(
+            content, sender, recipients, host=self.mta, address=self.mta.ipv4, port=self.postfix.port, **options
+        )
+
+    def reset(self) -> None:
+        """Forget what was received, empty the queue and give every peer its first behaviour again."""
+        self.postfix.clear()
+        for spec in self._specs:
+            self.peer(spec.domain).behave(spec.behaviour, **spec.changes)
+        for peer in self._peers.values():
+            peer.reset()
+
+    def _launch(self, spec: PeerSpec) -> Peer:
+        if spec.label in self._peers:
+            raise LabError(f"peer {spec.label} exists")
+        host = self.network.add_host(spec.label, next(self._numbers))
+        directory = self._subdirectory("peers") / spec.label
+        peer = Peer(spec.domain, host, directory, self.authority, self.processes)
+        self._peers[spec.label] = peer
+        peer.launch(spec.behaviour, **spec.changes)
+        return peer
+
+    def _start_mta(self) -> None:
+        config = self._postfix_config
+        config = replace(config, relay={SITE: self.mailboxes.host.ipv4, **config.relay})
+        self.postfix = PrivatePostfix(
+            self.directory / "postfix", self.processes, host=self.mta, ca_file=self.authority.bundle
+        )
+        self.postfix.prepare()
+        if self._with_restante:
+            self.services = RestanteServices(
+                self._subdirectory("restante"),
+                self.processes,
+                self.mta,
+                self.postfix.queue / "restante",
+                self.authority.bundle,
+                self._options,
+            )
+            self.services.install()
+            self.services.start()
+            config = self.services.wire(config, self.postfix)
+        self.postfix.configure(config)
+        self.postfix.start()
+
+    def _subdirectory(self, name: str) -> Path:
+        path = self.directory / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def _catch_signals(self) -> None:
+        atexit.register(self.close)
+        if threading.current_thread() is threading.main_thread():
+            self._previous_sigterm = signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM unwinds the ``with`` block as Ctrl-C does."""
+    raise KeyboardInterrupt

@@ -1,0 +1,168 @@
+"""Peers as the tests see them: start one, change its behaviour while it runs, read what it received."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from tests.lab.certificates import CertificateAuthority, CertificateKind
+from tests.lab.netns import Host
+from tests.lab.process import Process, Processes
+from tests.lab.waiting import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+READY_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMail:
+    """One message that a peer accepted.  ``time`` is Unix seconds; ``connection`` numbers the peer's connections."""
+
+    time: float
+    connection: int
+    helo: str
+    sender: str
+    sender_options: str
+    recipients: tuple[str, ...]
+    recipient_options: tuple[str, ...]
+    tls: bool
+    tls_version: str
+    cipher: str
+    content: bytes
+
+    @property
+    def message(self) -> EmailMessage:
+        """The content, parsed."""
+        return message_from_bytes(self.content, policy=policy.default)
+
+    @property
+    def subject(self) -> str:
+        """The decoded subject; empty when there is none."""
+        return str(self.message["Subject"] or "")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """One step of a session: ``open``, ``command`` (its text), ``tls`` (the version) or ``end`` (why)."""
+
+    time: float
+    connection: int
+    event: str
+    text: str
+
+
+class Peer:
+    """One scripted MTA in its own namespace on port 25."""
+
+    def __init__(
+        self, domain: str, host: Host, directory: Path, authority: CertificateAuthority, processes: Processes
+    ) -> None:
+        self.domain = domain
+        self.mx = f"mx.{domain}"
+        self.host = host
+        self._directory = directory
+        self._processes = processes
+        self._process: Process | None = None
+        self._sequence = 0
+        directory.mkdir(parents=True)
+        for kind in CertificateKind:
+            authority.issue(kind, self.mx, directory)
+
+    def launch(self, behaviour: str, **changes: Any) -> None:
+        """Start the process without waiting for it; :meth:`await_ready` does."""
+        self._control(behaviour, changes)
+        argv = [sys.executable, "-m", "tests.lab.peer", "--name", self.mx, "--listen", self.host.ipv4]
+        self._process = self._processes.start(
+            f"peer-{self.host.label}", self.host.argv([*argv, "--directory", str(self._directory)]), cwd=REPOSITORY
+        )
+
+    def await_ready(self) -> None:
+        """Wait until the last behaviour asked for is in force.  Raises :class:`LabError`."""
+        process = self._process
+        wait_until(
+            lambda: (process is None or process.require_alive()) and self._applied() == self._sequence,
+            READY_SECONDS,
+            f"peer {self.domain} to take its behaviour",
+        )
+
+    def behave(self, behaviour: str, **changes: Any) -> None:
+        """Change the behaviour; every connection made after the return gets it.
+
+        ``changes`` are fields of :class:`tests.lab.behaviours.Behaviour`.  Greylisting and counting begin anew.
+        """
+        self._control(behaviour, changes)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+        self.await_ready()
+
+    def reset(self) -> None:
+        """Forget what was received so far."""
+        for name in ("mails.jsonl", "sessions.jsonl", "clear.log"):
+            (self._directory / name).write_bytes(b"")
+
+    def mails(self) -> list[ReceivedMail]:
+        """Every message accepted since the last :meth:`reset`, in order."""
+        return [
+            ReceivedMail(
+                **{
+                    **record,
+                    "recipients": tuple(record["recipients"]),
+                    "recipient_options": tuple(record["recipient_options"]),
+                    "content": base64.b64decode(record["content"]),
+                }
+            )
+            for record in self._records("mails.jsonl")
+        ]
+
+    def wait_for_mails(
+        self, count: int = 1, seconds: float = 15, where: Callable[[ReceivedMail], bool] = lambda _: True
+    ) -> list[ReceivedMail]:
+        """The messages for which ``where`` is true, once there are ``count``.  Raises :class:`LabError`."""
+
+        def found() -> list[ReceivedMail]:
+            mails = [mail for mail in self.mails() if where(mail)]
+            return mails if len(mails) >= count else []
+
+        return wait_until(found, seconds, f"{count} message(s) at {self.domain}")
+
+    def sessions(self) -> list[SessionEvent]:
+        """Every step of every session since the last :meth:`reset`."""
+        return [SessionEvent(**record) for record in self._records("sessions.jsonl")]
+
+    def clear_bytes(self) -> bytes:
+        """Every byte read outside of TLS since the last :meth:`reset`, connection by connection.
+
+        Handshake records are among them.  A sensitive byte must never be.
+        """
+        streams: dict[int, list[bytes]] = {}
+        for record in self._records("clear.log"):
+            streams.setdefault(record["connection"], []).append(base64.b64decode(record["data"]))
+        return b"\n".join(b"".join(pieces) for pieces in streams.values())
+
+    def _control(self, behaviour: str, changes: dict[str, Any]) -> None:
+        self._sequence += 1
+        control = self._directory / "control.new"
+        control.write_text(
+            json.dumps({"sequence": self._sequence, "behaviour": behaviour, "changes": changes}), encoding="utf-8"
+        )
+        control.replace(self._directory / "control.json")
+
+    def _applied(self) -> int:
+        applied = self._directory / "applied"
+        return int(applied.read_text(encoding="ascii")) if applied.exists() else 0
+
+    def _records(self, name: str) -> list[dict[str, Any]]:
+        path = self._directory / name
+        if not path.exists():
+            return []
+        # The last line may be under way: it has no newline yet.
+        whole, _, _ = path.read_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()]

@@ -1,0 +1,51 @@
+"""Waiting for an event with a deadline, and the error that the lab raises when one does not come."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.02
+
+
+class LabError(Exception):
+    """The lab itself does not work as it should: not a verdict on what is tested."""
+
+
+def wait_until(probe: Callable[[], Result], seconds: float, what: str) -> Result:
+    """Call ``probe`` until its result is true and return that.
+
+    Raises :class:`LabError` naming ``what`` when ``seconds`` have passed.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        result = probe()
+        if result:
+            return result
+        if time.monotonic() >= deadline:
+            raise LabError(f"waited {seconds:g} s for {what}")
+        time.sleep(POLL_SECONDS)
+
+
+def unix_socket_answers(path: Path) -> bool:
+    """Whether something accepts connections on the unix socket ``path``."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def tcp_port_answers(address: str, port: int) -> bool:
+    """Whether something accepts connections on ``address`` and ``port`` in the caller's own network namespace."""
+    try:
+        with socket.create_connection((address, port), timeout=1):
+            return True
+    except OSError:
+        return False
