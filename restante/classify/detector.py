@@ -1,0 +1,79 @@
+"""A detector as data: what it looks for, how a candidate is proved, and what makes it more or less certain.
+
+``Form.pattern`` is RE2 syntax over normalised text that has a line feed at either end; group 1 is the candidate.
+It serves as the shared prefilter and to locate candidates.  ``validate`` proves or refutes a candidate, and
+``doubt`` names circumstances under which a proved one counts only as much as an unproved one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from restante.classify.finding import Confidence
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A candidate that holds: its canonical value, and how many characters of the candidate belong to it."""
+
+    value: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stands around a match: up to 300 characters before and after, in normalised text."""
+
+    before: bytes
+    after: bytes
+
+
+Validator = Callable[[str], Proof | None]
+Doubt = Callable[[Surroundings], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way of writing a value.  ``alone`` is the confidence when no context word stands near."""
+
+    pattern: str
+    alone: Confidence = Confidence.HIGH
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One kind of value.
+
+    ``context`` are words of which one within 300 characters raises the confidence to high.  Each of ``refuse``
+    and ``doubt`` looks at the surroundings and returns a reason, or an empty string: a refusal drops the match, a
+    doubt caps it at medium unless a context word stands near.
+    """
+
+    name: str
+    forms: tuple[Form, ...]
+    validate: Validator
+    context: tuple[str, ...] = ()
+    refuse: tuple[Doubt, ...] = ()
+    doubt: tuple[Doubt, ...] = ()
+
+
+def digits_and_letters(text: str) -> str:
+    """``text`` without separators, in upper case."""
+    return "".join(character for character in text if character.isalnum()).upper()
+
+
+def whole(check: Callable[[str], bool]) -> Validator:
+    """A validator that asks ``check`` about the whole candidate, separators removed."""
+
+    def validate(candidate: str) -> Proof | None:
+        value = digits_and_letters(candidate)
+        return Proof(value, len(candidate)) if check(value) else None
+
+    return validate
+
+
+def mask(value: str) -> str:
+    """``value`` with at most its last four characters, and at most half of it, legible."""
+    legible = min(4, len(value) // 2)
+    return "*" * (len(value) - legible) + value[len(value) - legible :]

@@ -1,0 +1,42 @@
+"""The classifier: from the raw bytes of a message to findings.
+
+Any bytes give a classification: what cannot be read or could be read in two ways is itself a finding.  One block of
+the message and one window of text are in memory at a time.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from restante.classify.finding import Classification
+from restante.classify.identifiers import DETECTORS
+from restante.classify.scan import Budget, Scanner
+from restante.classify.senders import SenderTriggers
+from restante.classify.session import Session
+from restante.classify.walk import Walk
+from restante.policy import Policy
+
+
+class Classifier:
+    """Compiled once from a Policy (lexicons, triggers); immutable and thread-safe afterwards.
+
+    ``block`` is how many bytes are read at a time; it changes nothing in the result.
+    """
+
+    def __init__(self, policy: Policy, *, block: int = 1 << 16) -> None:
+        self._scanner = Scanner(DETECTORS, policy.lexicon)
+        self._triggers = SenderTriggers(policy.triggers)
+        self._block = block
+
+    def classify(self, source: BinaryIO) -> Classification:
+        """Everything found in the message that ``source``, a seekable binary file, holds from its beginning.
+
+        Lines end in CRLF or LF.  Raises nothing for any bytes; an ``OSError`` of ``source`` itself passes through.
+        """
+        session = Session(self._scanner, Budget())
+        source.seek(0)
+        Walk(session, self._triggers, self._block).run(source)
+        if session.scan_raw:
+            source.seek(0)
+            session.raw(source, self._block)
+        return session.result()

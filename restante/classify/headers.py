@@ -1,0 +1,174 @@
+"""Header fields as bytes and as text (RFC 5322, 2045, 2047, 2231).  Nothing here raises on any input."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from restante.classify.text import codec_of
+
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+
+
+@dataclass(slots=True)
+class HeaderBlock:
+    """The fields of one entity, names in lower case, values unfolded, in their order.
+
+    ``broken`` says what readers may disagree about; ``overlong`` that fields beyond the cap were skipped.
+    """
+
+    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
+    broken: str = ""
+    overlong: bool = False
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of ``name``."""
+        return [value for key, value in self.fields if key == name]
+
+    def first(self, name: bytes) -> bytes:
+        """The first value of ``name``, or nothing."""
+        return next((value for key, value in self.fields if key == name), b"")
+
+
+def parse_fields(lines: list[bytes]) -> HeaderBlock:
+    """The fields in ``lines``, each with its line end.  The caller has cut them at the empty line."""
+    block = HeaderBlock()
+    current: list[bytes] = []
+    for line in lines:
+        if line[:1] in b" \t" and current:
+            current.append(line)
+            continue
+        if current:
+            _add(block, b"".join(current))
+        current = [line]
+    if current:
+        _add(block, b"".join(current))
+    return block
+
+
+def _add(block: HeaderBlock, raw: bytes) -> None:
+    name, colon, value = raw.partition(b":")
+    if not colon:
+        if not (raw.startswith(b"From ") and not block.fields):
+            block.broken = block.broken or "a line without a colon among the header fields"
+        return
+    bare = name.strip().lower()
+    value = _FOLD.sub(b"", value).strip(b" \t\r\n") if b"\n" in value[:-1] else value.strip(b"\r\n").lstrip(b" \t")
+    if bare.startswith(b"content-"):
+        if bare != name.lower():
+            block.broken = block.broken or "white space around the name of a MIME header field"
+        if b"\r" in value or b"\0" in value:
+            block.broken = block.broken or "a control character in a MIME header field"
+    block.fields.append((bare, value))
+
+
+def text_of(raw: bytes) -> str:
+    """8-bit header bytes as text: UTF-8 (RFC 6532) where valid, otherwise latin-1."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+_WORD = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
+_BETWEEN = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,80}\?[bBqQ]\?)")
+
+
+def decode_words(raw: bytes) -> str:
+    """``raw`` with its encoded words decoded (RFC 2047).
+
+    Adjacent words of one charset are joined before decoding, since senders split characters across them.
+    """
+    text = text_of(raw)
+    if "=?" not in text:
+        return text
+    text = _BETWEEN.sub(r"\1", text)
+    out: list[str] = []
+    pending, charset, position = b"", "", 0
+    for match in _WORD.finditer(text):
+        between = text[position : match.start()]
+        data = _word_bytes(match.group(2), match.group(3))
+        if pending and (between or match.group(1).lower() != charset):
+            out.append(_decode(pending, charset))
+            pending = b""
+        out.append(between)
+        pending, charset, position = pending + data, match.group(1).lower(), match.end()
+    out.append(_decode(pending, charset))
+    out.append(text[position:])
+    return "".join(out)
+
+
+def _word_bytes(encoding: str, encoded: str) -> bytes:
+    data = encoded.encode("utf-8", "replace")
+    if encoding in "qQ":
+        return binascii.a2b_qp(data, header=True)
+    kept = re.sub(rb"[^A-Za-z0-9+/]", b"", data)
+    kept = kept[:-1] if len(kept) % 4 == 1 else kept
+    return base64.b64decode(kept + b"=" * (-len(kept) % 4))
+
+
+def _decode(data: bytes, charset: str) -> str:
+    codec = codec_of(charset)
+    if codec:
+        try:
+            return data.decode(codec)
+        except (UnicodeError, ValueError):
+            pass
+    return text_of(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameterised:
+    """A value with parameters, such as ``text/plain; charset=utf-8``.  ``doubled`` names parameters given twice."""
+
+    value: str
+    params: dict[str, bytes]
+    doubled: frozenset[str] = frozenset()
+
+    def param(self, name: str) -> str:
+        """A parameter as text, or an empty string."""
+        return text_of(self.params.get(name, b""))
+
+
+_PARAM = re.compile(rb'\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)\s*(?:;|\Z|(?=\s))', re.DOTALL)
+_QUOTED = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def parse_params(raw: bytes) -> Parameterised:
+    """Read a structured MIME value (RFC 2045, section 5.1; RFC 2231).  Names unquoted against the rules are read too."""
+    value, _, rest = raw.partition(b";")
+    plain: dict[str, bytes] = {}
+    pieces: dict[str, list[tuple[int, bool, bytes]]] = {}
+    doubled: set[str] = set()
+    for match in _PARAM.finditer(rest[:16384]):
+        name = match.group(1).decode("latin-1").lower()
+        data = match.group(2).strip()
+        if data.startswith(b'"'):
+            data = _QUOTED.sub(rb"\1", data[1:-1] if data.endswith(b'"') and len(data) > 1 else data[1:])
+        base, star, section = name.partition("*")
+        if star:
+            number = section.rstrip("*")
+            order = int(number) if number.isascii() and number.isdigit() and len(number) < 4 else 0
+            pieces.setdefault(base, []).append((order, name.endswith("*"), data))
+        elif name in plain:
+            if plain[name] != data:
+                doubled.add(name)
+        else:
+            plain[name] = data
+    for base, parts in pieces.items():
+        plain[base] = _joined(sorted(parts, key=lambda part: part[0]))
+    return Parameterised(value.strip().decode("latin-1").lower(), plain, frozenset(doubled))
+
+
+def _joined(parts: list[tuple[int, bool, bytes]]) -> bytes:
+    """The sections of one RFC 2231 parameter, as UTF-8."""
+    charset, data = "", b""
+    for position, (_, encoded, section) in enumerate(parts):
+        if encoded and position == 0 and section.count(b"'") >= 2:
+            name, _, section = section.split(b"'", 2)
+            charset = name.decode("latin-1")
+        data += unquote_to_bytes(section) if encoded else section
+    return _decode(data, charset).encode("utf-8", "replace") if charset else data

@@ -1,0 +1,154 @@
+"""The readings of one text: as declared, as UTF-8, as latin-1; for HTML its source and what a reader sees.
+
+Fed with decoded bytes in pieces of any size, it scans windows of a fixed size, so results do not depend on how the
+text arrived, and memory does not depend on its length.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+
+from restante.classify.scan import MARGIN, Budget, Hit, Scanner
+from restante.classify.text import codec_of, hold_back, is_wide, normalise, unescape, visible
+
+WINDOW = 1 << 16
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+Report = Callable[[Hit], None]
+
+
+class _Window:
+    """Normalised text passing by: keeps the margin that matches at the edge of a window need."""
+
+    __slots__ = ("_budget", "_done", "_report", "_scanner", "_tail")
+
+    def __init__(self, scanner: Scanner, budget: Budget, report: Report) -> None:
+        self._scanner, self._budget, self._report = scanner, budget, report
+        self._tail = b"\n"
+        self._done = 0
+
+    def copy(self) -> _Window:
+        """A second window at the same place, for a reading that parts ways here."""
+        twin = _Window(self._scanner, self._budget, self._report)
+        twin._tail, twin._done = self._tail, self._done
+        return twin
+
+    def feed(self, data: bytes, *, final: bool) -> None:
+        """Scan what can be decided with ``data`` in hand."""
+        text = self._tail + data + (b"\n" if final else b"")
+        end = len(text) if final else len(text) - MARGIN
+        if end > self._done:
+            for hit in self._scanner.scan(text, self._done, end, self._budget):
+                self._report(hit)
+            self._done = end
+        keep = max(self._done - MARGIN, 0)
+        self._tail = text[keep:]
+        self._done -= keep
+
+
+class _Lane:
+    """One charset's reading of a text, as plain text or as HTML."""
+
+    def __init__(self, codec: str, windows: list[_Window], *, html: bool) -> None:
+        self.codec = codec
+        self.windows = windows
+        self._html = html
+        self._decoder = codecs.getincrementaldecoder(codec)("replace")
+        self._held = ""
+
+    def twin(self, codec: str) -> _Lane:
+        """A lane that has seen the same (so far ASCII) text and goes on in another charset."""
+        lane = _Lane(codec, [window.copy() for window in self.windows], html=self._html)
+        lane._held = self._held
+        return lane
+
+    def feed(self, raw: bytes, *, first: bool, final: bool) -> None:
+        """Decode, normalise and scan."""
+        try:
+            text = raw.decode("ascii") if final and first and raw.isascii() and not is_wide(self.codec) else None
+            if text is None:
+                text = self._decoder.decode(raw, final)
+        except (UnicodeError, ValueError):
+            # Some multi-byte decoders refuse even with "replace"; the other lanes still read the text.
+            text = ""
+        if not self._html:
+            self.windows[0].feed(normalise(text), final=final)
+            return
+        text = self._held + text
+        cut = len(text) if final else hold_back(text)
+        self._held = text[cut:]
+        text = text[:cut]
+        source = normalise(unescape(text))
+        self.windows[0].feed(source, final=final)
+        seen = normalise(unescape(visible(text)))
+        if not (first and final and seen == source):
+            self.windows[1].feed(seen, final=final)
+
+
+class TextScan:
+    """All readings of one text.  Feed decoded bytes, then close; every hit goes to ``report``."""
+
+    def __init__(
+        self, scanner: Scanner, budget: Budget, report: Report, *, charsets: tuple[str, ...] = (), html: bool = False
+    ) -> None:
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._first = True
+        self._html = html
+        self._declared = [codec for charset in charsets if (codec := codec_of(charset))]
+        windows = [_Window(scanner, budget, report) for _ in range(2 if html else 1)]
+        self._lanes = [_Lane("utf-8", windows, html=html)]
+        for codec in self._declared:
+            if is_wide(codec):
+                self._lanes.append(self._lanes[0].twin(codec))
+
+    def feed(self, data: bytes) -> None:
+        """More of the text."""
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size >= WINDOW:
+            text = b"".join(self._pending)
+            position = 0
+            while len(text) - position >= WINDOW:
+                self._block(text[position : position + WINDOW], final=False)
+                position += WINDOW
+            self._pending = [text[position:]]
+            self._size = len(text) - position
+
+    def close(self) -> None:
+        """The text is complete."""
+        self._block(b"".join(self._pending), final=True)
+        self._pending = []
+
+    def _block(self, raw: bytes, *, final: bool) -> None:
+        if not raw.isascii():
+            self._diversify(raw)
+        for lane in self._lanes:
+            lane.feed(raw, first=self._first, final=final)
+        self._first = False
+
+    def _diversify(self, raw: bytes) -> None:
+        """Open the lanes whose readings part from UTF-8 here, where the text is no longer plain ASCII."""
+        present = {lane.codec for lane in self._lanes}
+        wanted = [codec for codec in self._declared if codec != "utf-8"]
+        if self._first:
+            wanted += [codec for mark, codec in _BOMS if raw.startswith(mark)]
+        if not _is_utf8(raw):
+            wanted.append("iso8859-1")
+        for codec in wanted:
+            if codec not in present:
+                present.add(codec)
+                self._lanes.append(self._lanes[0].twin(codec))
+
+
+def _is_utf8(raw: bytes) -> bool:
+    """Whether ``raw`` is UTF-8, but for characters cut at its ends."""
+    start = 0
+    while start < min(3, len(raw)) and 0x80 <= raw[start] < 0xC0:
+        start += 1
+    try:
+        codecs.getincrementaldecoder("utf-8")("strict").decode(raw[start:])
+    except UnicodeDecodeError:
+        return False
+    return True

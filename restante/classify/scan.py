@@ -1,0 +1,173 @@
+"""Scanning one window of normalised text: one prefilter pass over all patterns, then exact work for those that hit.
+
+Immutable after construction and safe to share between threads.  Scanning is linear in the text (RE2).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import re2
+
+from restante.classify.detector import Detector, Surroundings
+from restante.classify.finding import Confidence
+from restante.classify.text import normalise
+from restante.policy import Lexicon
+
+CONTEXT = 300  # characters either side in which a context word counts
+MARGIN = 2048  # bytes either side that a match at the edge of a window may need: match and context, as UTF-8
+_CONTEXT_BYTES = CONTEXT * 3
+
+
+class Budget:
+    """How many candidates each pattern may still look at in one message, so that time stays bounded."""
+
+    def __init__(self, limit: int = 20_000) -> None:
+        self._limit = limit
+        self._left: dict[int, int] = {}
+        self.exhausted = False
+
+    def take(self, entry: int) -> bool:
+        """Whether the pattern numbered ``entry`` may look at one more candidate."""
+        left = self._left.get(entry, self._limit)
+        if left <= 0:
+            self.exhausted = True
+            return False
+        self._left[entry] = left - 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One match in a window: where it starts (bytes), its canonical value, and how sure we are."""
+
+    start: int
+    detector: str
+    value: str
+    confidence: Confidence
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One pattern of the prefilter with what it belongs to; ``detector`` is ``None`` for a lexicon."""
+
+    name: str
+    locate: re2._Regexp
+    detector: Detector | None
+    alone: Confidence
+    context: re2._Regexp | None
+
+
+class Scanner:
+    """All detectors and lexicons, compiled."""
+
+    def __init__(self, detectors: tuple[Detector, ...], lexicons: tuple[Lexicon, ...] = ()) -> None:
+        options = _options(sum(len(word) for lexicon in lexicons for word in lexicon.words))
+        prefilter = re2.Set.SearchSet(options)
+        entries: list[_Entry] = []
+        for detector in detectors:
+            context = re2.compile(_words(detector.context), options) if detector.context else None
+            for form in detector.forms:
+                prefilter.Add(form.pattern)
+                locate = re2.compile(form.pattern, options)
+                entries.append(_Entry(detector.name, locate, detector, form.alone, context))
+        for lexicon in lexicons:
+            pattern = _words(lexicon.words)
+            prefilter.Add(pattern)
+            locate = re2.compile(pattern, options)
+            entries.append(_Entry(f"lexicon:{lexicon.name}", locate, None, lexicon.confidence, None))
+        prefilter.Compile()
+        self._prefilter = prefilter
+        self._entries = tuple(entries)
+
+    def candidates(self, text: bytes) -> list[int]:
+        """Which patterns match somewhere in ``text``: the prefilter alone."""
+        return self._prefilter.Match(text) or []
+
+    def scan(self, text: bytes, start: int, end: int, budget: Budget) -> list[Hit]:
+        """The hits that begin in ``text[start:end]``; the rest of ``text`` only gives context.
+
+        ``text`` is normalised UTF-8 with a line feed at either end of the whole that it is a window of.
+        """
+        indexes = self._prefilter.Match(text)
+        if not indexes:
+            return []
+        hits: list[Hit] = []
+        for index in indexes:
+            hits.extend(self._exact(index, text, start, end, budget))
+        hits.sort(key=lambda hit: (hit.start, hit.detector, -hit.confidence))
+        return hits
+
+    def _exact(self, index: int, text: bytes, start: int, end: int, budget: Budget) -> Iterator[Hit]:
+        entry = self._entries[index]
+        for begin, stop in _occurrences(entry.locate, text, start, end):
+            if not budget.take(index):
+                return
+            if entry.detector is None:
+                yield Hit(begin, entry.name, text[begin:stop].decode("utf-8", "replace"), entry.alone, "")
+                continue
+            hit = _prove(entry, entry.detector, text, begin, stop)
+            if hit is not None:
+                yield hit
+
+
+def _options(lexicon_size: int) -> re2.Options:
+    options = re2.Options()
+    # RE2 fails to compile rather than to match when its budget is too small, so this is checked at start.
+    options.max_mem = (16 << 20) + 400 * lexicon_size
+    options.log_errors = False
+    return options
+
+
+def _words(words: tuple[str, ...]) -> str:
+    """A pattern for any of ``words`` as whole words, in any case; inner spaces stand for any white space."""
+    spelled = {
+        r"[\s>]{1,8}".join(re2.escape(part) for part in normalise(unicodedata.normalize("NFKC", word).casefold()).decode().split())
+        for word in words
+    }
+    alternatives = "|".join(sorted(spelled, key=lambda word: (-len(word), word)))
+    return rf"(?i)[^\pL\pM\pN_]({alternatives})[^\pL\pM\pN_]"
+
+
+def _occurrences(pattern: re2._Regexp, text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Spans of group 1 that begin in ``start:end``, each beginning tried once, overlapping ones included."""
+    position = max(start - 8, 0)
+    while match := pattern.search(text, position):
+        begin, stop = match.span(1)
+        if begin >= end:
+            return
+        if begin >= start:
+            yield begin, stop
+        position = begin
+
+
+def _prove(entry: _Entry, detector: Detector, text: bytes, begin: int, stop: int) -> Hit | None:
+    proof = detector.validate(text[begin:stop].decode("ascii", "replace"))
+    if proof is None:
+        return None
+    stop = begin + proof.length
+    around = Surroundings(text[max(begin - _CONTEXT_BYTES, 0) : begin], text[stop : stop + _CONTEXT_BYTES])
+    if any(refuse(around) for refuse in detector.refuse):
+        return None
+    doubts = [reason for doubt in detector.doubt if (reason := doubt(around))]
+    if entry.alone is Confidence.HIGH and not doubts:
+        return Hit(begin, detector.name, proof.value, Confidence.HIGH, "format and check digits")
+    word = _context_word(entry.context, around)
+    if word:
+        return Hit(begin, detector.name, proof.value, Confidence.HIGH, f'check digits, near "{word}"')
+    confidence = min(entry.alone, Confidence.MEDIUM)
+    return Hit(begin, detector.name, proof.value, confidence, doubts[0] if doubts else "check digits, no context word")
+
+
+def _context_word(pattern: re2._Regexp | None, around: Surroundings) -> str:
+    """The context word within 300 characters, or an empty string."""
+    if pattern is None:
+        return ""
+    before = around.before.decode("utf-8", "ignore")[-CONTEXT:]
+    after = around.after.decode("utf-8", "ignore")[:CONTEXT]
+    match = pattern.search(f"{before} \x1f {after}".encode())
+    return re.sub(r"\s+", " ", match.group(1).decode("utf-8", "replace")) if match else ""
