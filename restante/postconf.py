@@ -38,14 +38,17 @@ class Postconf:
     directory: Path | None = None
 
     def _run(self, *arguments: str) -> str:
-        command = ["postconf", *(("-c", str(self.directory)) if self.directory else ()), *arguments]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NoPostfix(f"postconf cannot be run: {error}. Install Postfix") from error
+        done = self._call("postconf", *arguments)
         if done.returncode:
             raise NoPostfix(f"postconf refuses the configuration: {done.stderr.strip()}")
         return done.stdout
+
+    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [program, *(("-c", str(self.directory)) if self.directory else ()), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NoPostfix(f"{program} cannot be run: {error}. Install Postfix") from error
 
     @cached_property
     def parameters(self) -> dict[str, str]:
@@ -79,6 +82,11 @@ class Postconf:
     def map_types(self) -> frozenset[str]:
         """The lookup tables that this Postfix can read, such as ``pcre``."""
         return frozenset(self._run("-m").split())
+
+    def lookup(self, table: str, key: str) -> str | None:
+        """What ``table`` (``pcre:/path``) says to ``key``; ``None`` for nothing or an unreadable table."""
+        done = self._call("postmap", "-q", key, table)
+        return done.stdout.strip() or None if done.returncode == 0 else None
 
     @property
     def version(self) -> tuple[int, ...]:

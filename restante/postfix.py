@@ -206,7 +206,7 @@ def _listener(endpoint: HostPort, content_filter: str, site: Site) -> str:
         # The first smtpd has asked already; a recipient that has gone since is bounced, not refused.
         options["receive_override_options"] = "no_unknown_recipient_checks"
     chroot = "y" if site.smtpd_chrooted else "n"
-    return _entry(f"{what}.", f"{_service_name(endpoint)} inet n - {chroot} - - smtpd", options)
+    return _entry(f"{what}.", f"{service_name(endpoint)} inet n - {chroot} - - smtpd", options)
 
 
 def _cleanup(site: Site) -> str:
@@ -230,7 +230,8 @@ def _cleanup(site: Site) -> str:
     return _entry("Queues what comes over the listeners above.", f"{CLEANUP} unix n - {chroot} - 0 cleanup", options)
 
 
-def _service_name(endpoint: HostPort) -> str:
+def service_name(endpoint: HostPort) -> str:
+    """How master.cf names the smtpd that listens on ``endpoint``."""
     host = "127.0.0.1" if endpoint.host == "localhost" else endpoint.host
     return f"[{host}]:{endpoint.port}" if ":" in host else f"{host}:{endpoint.port}"
 

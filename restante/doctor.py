@@ -1,0 +1,168 @@
+"""The doctor: what is wrong with an installation, each mistake by its name and with its remedy.
+
+Only looks.  A check that cannot be made is a finding too: silence means that the check was made and found nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from nacl.public import PrivateKey
+
+from restante.credentials import BadCredential, Credential, read_credential
+from restante.doctor_finding import Finding
+from restante.doctor_postfix import postfix_findings
+from restante.errors import RestanteError
+from restante.policy import Policy, load_policy
+from restante.settings import Settings, load_settings
+from restante.tls import netstring
+from restante.toml_source import BadFile
+
+_SECONDS = 3.0
+
+
+def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[Finding]:
+    """Everything that is wrong with the installation behind ``settings_path`` and the Postfix it is attached to.
+
+    ``postfix_config_dir`` is Postfix's configuration folder, its compiled-in default when ``None``.  An empty list
+    means that nothing was found.  Never raises for what an operator can get wrong.
+    """
+    try:
+        settings = load_settings(settings_path)
+    except BadFile as error:
+        return [Finding("settings-bad", str(error), "mend the line that is named")]
+    policy, findings = _policy(settings)
+    return [
+        *_settings_file(settings_path),
+        *findings,
+        *_keys(settings),
+        *_database(settings),
+        *_worker(settings),
+        *_milter(settings),
+        *postfix_findings(settings, policy, postfix_config_dir),
+    ]
+
+
+def _settings_file(path: Path) -> Iterator[Finding]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IWOTH | stat.S_IROTH | stat.S_IWGRP):
+        yield Finding(
+            "settings-exposed",
+            f"{path} can be read by everyone or changed by its group (mode {mode:04o}); it may hold a password",
+            f"chmod 0640 {path}",
+        )
+
+
+def _policy(settings: Settings) -> tuple[Policy, list[Finding]]:
+    internal = frozenset(settings.internal_domains)
+    try:
+        return load_policy(settings.policy, internal), []
+    except BadFile as error:
+        return Policy.default(internal), [Finding("policy-bad", str(error), "mend the line that is named")]
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    """Keys that are missing, exposed, or that do not belong to the public keys in the settings."""
+    publics = {
+        Credential.VAULT: settings.vault.public_key,
+        Credential.WORKER: settings.vault.worker_public_key,
+    }
+    for name in Credential:
+        path = settings.credentials / name
+        if not path.exists():
+            yield Finding("key-missing", f"{path} does not exist", "restore it from a backup: a new one opens nothing")
+            continue
+        try:
+            secret = read_credential(settings.credentials, name)
+        except BadCredential as error:
+            exposed = path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP)
+            yield Finding("key-exposed" if exposed else "key-bad", str(error), "see the text")
+            continue
+        public = publics.get(name)
+        if public and bytes(PrivateKey(secret).public_key) != base64.b64decode(public):
+            yield Finding(
+                "key-mismatch",
+                f"{path} does not belong to the public key in the settings: what is sealed could never be opened",
+                "put back the pair that belongs together",
+            )
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    """A database that does not answer, or has another version's schema."""
+    from restante.store.engine import Store, StoreUnavailable
+    from restante.store.migrate import SchemaOutdated, require_current
+
+    path = settings.database.removeprefix("sqlite:///") if settings.database.startswith("sqlite:///") else ""
+    if path and not Path(path).exists():
+        # Opening it would create it, with the wrong owner.
+        yield Finding("migration-not-applied", f"there is no database at {path}", "restante db upgrade")
+        return
+    store = Store(settings.database, busy_seconds=_SECONDS)
+    try:
+        with store.read() as session:
+            session.connection()
+    except StoreUnavailable as error:
+        yield Finding("database-unreachable", str(error), "start it, or correct `database` in the settings")
+        return
+    finally:
+        store.close()
+    try:
+        require_current(settings.database)
+    except SchemaOutdated as error:
+        yield Finding("migration-not-applied", str(error), "restante db upgrade")
+    except RestanteError as error:
+        yield Finding("database-unreachable", str(error), "start it, or correct `database` in the settings")
+
+
+def _worker(settings: Settings) -> Iterator[Finding]:
+    """A worker that does not answer on its socketmap, or whose intake nobody listens on."""
+    worker = settings.worker
+    try:
+        answer = _ask(worker.socketmap, f"policy [{worker.intake.host}]:{worker.intake.port}")
+    except (OSError, ValueError) as error:
+        yield Finding(
+            "worker-silent", f"no answer on {worker.socketmap}: {error}", "start it: systemctl start restante-worker"
+        )
+        return
+    if answer != "OK none":
+        yield Finding(
+            "worker-confused",
+            f"the worker says {answer!r} about its own intake, so what TLS cannot deliver would never reach it",
+            "give worker and Postfix the same `worker.intake`, and restart the worker",
+        )
+    try:
+        socket.create_connection(worker.intake, timeout=_SECONDS).close()
+    except OSError as error:
+        yield Finding("intake-silent", f"nobody listens on {worker.intake}: {error}", "restart restante-worker")
+
+
+def _ask(path: Path, question: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_SECONDS)
+        connection.connect(os.fspath(path))
+        connection.sendall(netstring.encode(question.encode()))
+        buffer = bytearray()
+        while (answer := netstring.take(buffer)) is None:
+            data = connection.recv(4096)
+            if not data:
+                raise ConnectionError("it closed the connection")
+            buffer += data
+    return answer.decode("utf-8", "replace").strip()
+
+
+def _milter(settings: Settings) -> Iterator[Finding]:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_SECONDS)
+            connection.connect(os.fspath(settings.milter.socket))
+    except OSError as error:
+        yield Finding(
+            "milter-silent",
+            f"nobody listens on {settings.milter.socket}: {error}",
+            "start it: systemctl start restante-milter",
+        )
