@@ -18,7 +18,7 @@ from restante.settings import Settings, load_settings
 from tests.lab.netns import Host, run_command
 from tests.lab.postfix import PostfixConfig, PrivatePostfix
 from tests.lab.process import Process, Processes, wait_for_service
-from tests.lab.waiting import LabError, tcp_port_answers, unix_socket_answers
+from tests.lab.waiting import LabError, milter_answers, tcp_port_answers, unix_socket_answers
 
 READY_SECONDS = 30.0
 RESTANTE = Path(sys.executable).with_name("restante")
@@ -66,7 +66,7 @@ class ServiceOptions:
 
     ``settings`` are ``section.key`` and TOML values; ``policy`` is TOML put before the standard policy's rules;
     ``database`` is a URL, SQLite in the run directory when empty; ``env`` goes to every service; ``portal_port`` 0
-    takes a free one.
+    takes a free one.  ``run`` are the services to start at first.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +75,7 @@ class ServiceOptions:
     database: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     portal_port: int = 0
+    run: tuple[Service, ...] = tuple(Service)
 
 
 class RestanteServices:
@@ -133,8 +134,11 @@ class RestanteServices:
         self.command("db", "upgrade")
 
     def start(self, *services: Service, env: Mapping[str, str] | None = None) -> None:
-        """Start ``services``, or all of them, and wait until each answers.  Raises :class:`LabError` with its log."""
-        wanted = services or tuple(Service)
+        """Start ``services``, or those of the options, and wait until each answers.
+
+        Raises :class:`LabError` with its log.
+        """
+        wanted = services or self._options.run
         for service in wanted:
             if service in self._running and self._running[service].alive:
                 raise LabError(f"{service} runs already")
@@ -158,7 +162,7 @@ class RestanteServices:
                 self._running.pop(service).stop()
 
     def restart(self, *services: Service, env: Mapping[str, str] | None = None) -> None:
-        """Stop and start ``services``, or all of them."""
+        """Stop and start ``services``, or all of those of the options."""
         self.stop(*services)
         self.start(*services, env=env)
 
@@ -178,7 +182,7 @@ class RestanteServices:
             address = self.settings.portal.listen
             return lambda: tcp_port_answers(address.host, address.port)
         if service is Service.MILTER:
-            return lambda: unix_socket_answers(self.settings.milter.socket)
+            return lambda: milter_answers(self.settings.milter.socket)
         intake = self.settings.worker.intake
         return lambda: (
             unix_socket_answers(self.settings.worker.socketmap)

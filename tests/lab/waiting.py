@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,22 @@ def unix_socket_answers(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def milter_answers(path: Path) -> bool:
+    """Whether a milter that serves sessions is behind the unix socket ``path``: it answers the option negotiation.
+
+    A connection alone proves less: the kernel makes it as soon as the socket listens.
+    """
+    offer = b"O" + struct.pack("!III", 6, 0x1FF, 0x1FFFFF)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        try:
+            client.connect(str(path))
+            client.sendall(struct.pack("!I", len(offer)) + offer)
+            return client.recv(5)[4:] == b"O"
+        except OSError:
+            return False
 
 
 def tcp_port_answers(address: str, port: int) -> bool:
