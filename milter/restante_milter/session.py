@@ -9,7 +9,6 @@ libmilter runs the callbacks of one session on changing threads: all database wo
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from email.header import Header, decode_header, make_header
@@ -24,6 +23,7 @@ from restante.marks import NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, der
 from restante.routing import Decision, decide, domains_to_judge, matching_rule
 from restante.store.engine import new_id
 from restante.store.holding import HoldRequest, hold
+from restante.summary import encode_summary, one_line
 from restante.vault import DataKey
 from restante_milter.message import MessageBuffer
 from restante_milter.plan import Plan, make_plan
@@ -176,11 +176,19 @@ class Session(Milter.Base):
         request = HoldRequest(
             fingerprint=self._fingerprint(secret),
             sender=self._sender.text,
-            header_message_id=_one_line(self._message.header("Message-ID")),
+            header_message_id=one_line(self._message.header("Message-ID")),
             size=self._message.size,
             key=key,
             chunks=lambda: self._message.sealed(key),
-            summary=key.seal_note(summary(classification, decision, self._message), "summary"),
+            summary=key.seal_note(
+                encode_summary(
+                    classification,
+                    decision.matched,
+                    self._message.header("From") or b"",
+                    self._message.header("Date") or b"",
+                ),
+                "summary",
+            ),
             rule=rule.name,
             requirement=plan.requirement,
             otherwise=rule.otherwise,
@@ -231,32 +239,6 @@ class Session(Milter.Base):
     def _reply(self, code: str, extended: str, text: str) -> int:
         self.setreply(code, extended, text.replace("%", "%%"))
         return int(Milter.TEMPFAIL if code.startswith("4") else Milter.REJECT)
-
-
-def summary(classification: Classification, decision: Decision, message: MessageBuffer) -> bytes:
-    """What the portal and a reviewer see beside the message, as JSON, to be sealed."""
-    return json.dumps(
-        {
-            "subject": classification.subject,
-            "attachments": list(classification.attachments),
-            "from": _one_line(message.header("From")),
-            "date": _one_line(message.header("Date")),
-            "findings": [
-                {
-                    "detector": finding.detector,
-                    "place": finding.place,
-                    "match": finding.match,
-                    "confidence": str(finding.confidence),
-                    "reason": finding.reason,
-                }
-                for finding in decision.matched[:200]
-            ],
-        }
-    ).encode()
-
-
-def _one_line(value: bytes | None) -> str:
-    return " ".join((value or b"").decode("utf-8", "replace").replace("\0", "").split())[:1000]
 
 
 def _texts(parameters: tuple[bytes, ...]) -> tuple[str, ...]:

@@ -159,6 +159,7 @@ def _insert(
             session, now, actor, f"took-{new.state}", message_id=message.id, delivery_id=row.id, reason=new.reason
         )
     _queue_jobs(session, worker, request, message.id, rows, now)
+    _destroy_when_finished(session, message.id)  # where every copy was refused, only the notice is left to send
     return message.id
 
 
@@ -327,23 +328,20 @@ def opened(session: Session, delivery_id: str, *, now: float) -> None:
     _move(session, delivery_id, S.OPENED, "recipient", now)
 
 
-def handed_over(store: Store, job_id: str, delivery_ids: Sequence[str], *, now: float) -> None:
-    """The MTA took the copies and answered 250: handover → handed-over, and the job is done."""
+def handed_over(
+    store: Store, job_id: str, taken: Sequence[str], refused: dict[str, str], *, now: float
+) -> None:
+    """The MTA answered: what it took becomes handed-over; what it refused for good a reviewer finds in quarantine.
+
+    ``refused`` maps delivery ids to the MTA's reply.  The job is done.
+    """
     with store.write() as session:
-        for delivery_id in delivery_ids:
+        for delivery_id in taken:
             _move(session, delivery_id, S.HANDED_OVER, "worker", now)
-        session.execute(
-            update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.DONE, sealed=None, last_error="")
-        )
-
-
-def hand_over_failed(store: Store, job_id: str, refused: dict[str, str], *, now: float) -> None:
-    """The MTA refused copies for good: handover → quarantined, where a reviewer sees why, and the job has failed."""
-    with store.write() as session:
         for delivery_id, reply in refused.items():
             _move(session, delivery_id, S.QUARANTINED, "worker", now, reply=reply)
         session.execute(
-            update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.FAILED, sealed=None)
+            update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.DONE, sealed=None, last_error="")
         )
 
 

@@ -132,13 +132,16 @@ def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
     return LiveLink(link.id, link.delivery_id, link.code_hash is not None, link.code_hash)
 
 
-def claim(store: Store, vault: Opener, link_id: str, *, window_seconds: float, now: float) -> str:
+def claim(
+    store: Store, vault: Opener, link_id: str, *, window_seconds: float, now: float, secret: str | None = None
+) -> str:
     """Open the link, once: returns the secret of the pickup window that was created, for the winner's cookie.
 
-    The caller has checked the access code.  Raises :class:`NoSuchLink` when someone was first or the time is over,
+    ``secret``, where given, is one that only the browser in question can name again: when the answer to its first
+    try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code.  Raises :class:`NoSuchLink` when someone was first or the time is over,
     ``CannotOpen`` when the message cannot be decrypted; the link is then still live.
     """
-    secret = mint_token()
+    secret = secret or mint_token()
     with store.write() as session:
         won = session.execute(
             update(Link)
@@ -198,6 +201,38 @@ def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pick
         summary=key.open_note(message.summary, "summary"),
         key=key,
     )
+
+
+def holds_window(store: Store, token: str, secret: str, *, now: float) -> bool:
+    """Whether ``secret`` belongs to an open pickup window that was opened with the link ``token``."""
+    with store.read() as session:
+        found = session.scalar(
+            select(PickupSession.id)
+            .join(Link, Link.id == PickupSession.link_id)
+            .join(Delivery, Delivery.id == PickupSession.delivery_id)
+            .join(Message, Message.id == Delivery.message_id)
+            .where(
+                PickupSession.secret_hash == token_hash(secret),
+                PickupSession.ends_at > now,
+                Link.token_hash == token_hash(token),
+                Message.expires_at > now,
+                Delivery.state == DeliveryState.OPENED,
+            )
+        )
+    return found is not None
+
+
+def close_window(store: Store, secret: str, *, now: float) -> bool:
+    """End the pickup window of ``secret`` before its time; false when it was not open."""
+    with store.write() as session:
+        window = session.scalar(
+            select(PickupSession).where(PickupSession.secret_hash == token_hash(secret), PickupSession.ends_at > now)
+        )
+        if window is None:
+            return False
+        window.ends_at = now
+        audit.record(session, now, "recipient", "closed-window", delivery_id=window.delivery_id)
+    return True
 
 
 def request_fresh_link(store: Store, token: str, *, now: float) -> bool:

@@ -1,0 +1,302 @@
+"""What the worker does for each job of the outbox: tell people, or hand copies to the MTA.
+
+Links and codes are minted at the moment a notice is sent and exist nowhere else.  A job that fails is tried again
+with back-off; the part that was done is not done twice, except that a submission whose answer was lost may be
+repeated (RFC 1047 explains why that cannot be excluded).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email.message import EmailMessage
+from typing import Any
+
+import structlog
+
+from restante.marks import ROUTE_HEADER, NoticeMark, RouteMark
+from restante.notices import NoticeWriter, Told
+from restante.settings import HostPort, Settings
+from restante.store import holding, links, outbox
+from restante.store.blobs import BlobReader
+from restante.store.engine import Store
+from restante.store.models import DeliveryState, JobKind
+from restante.store.outbox import Case, Copy, Job
+from restante.tls.engine import VerdictEngine
+from restante.tls.evidence import Ability, Requirement
+from restante.vault import CannotOpen, Opener
+from restante_milter.submit import NotSubmitted, Recipient, submit
+
+log = structlog.get_logger()
+
+_OUTCOMES = {
+    DeliveryState.HELD: "waits in the portal, a notice was sent",
+    DeliveryState.OPENED: "was collected from the portal",
+    DeliveryState.QUARANTINED: "is held for review before it is sent",
+    DeliveryState.HANDOVER: "goes out under mandatory TLS",
+    DeliveryState.HANDED_OVER: "goes out under mandatory TLS",
+    DeliveryState.REJECTED: "was not sent",
+    DeliveryState.DELETED: "was not sent",
+    DeliveryState.RECALLED: "was recalled",
+    DeliveryState.EXPIRED: "has expired",
+}
+
+
+@dataclass(slots=True)
+class _Round:
+    """One attempt at a notify job: what was told with which code, and whose notice could not be submitted."""
+
+    told: list[Told] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    error: str = ""
+    minted_code: bool = False
+
+
+class JobRunner:
+    """Runs jobs.  Blocking work happens in threads, so that Postfix's questions are answered meanwhile."""
+
+    def __init__(
+        self, settings: Settings, store: Store, engine: VerdictEngine, opener: Opener, route_secret: bytes
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._opener = opener
+        self._secret = route_secret
+        self._writer = NoticeWriter(settings, route_secret)
+
+    async def run_due(self) -> int:
+        """Run what is due now; how many jobs that were.  Raises ``StoreUnavailable`` when they cannot be read."""
+        jobs = await asyncio.to_thread(outbox.take_due, self._store, now=time.time())
+        for job in jobs:
+            await self._run(job)
+        return len(jobs)
+
+    async def _run(self, job: Job) -> None:
+        try:
+            if job.kind == JobKind.NOTIFY:
+                await self._notify(job)
+            elif job.kind == JobKind.HANDOVER:
+                await asyncio.to_thread(self._hand_over, job)
+            else:
+                await asyncio.to_thread(self._tell_rejected, job)
+        except NotSubmitted as error:
+            await asyncio.to_thread(self._later, job, str(error))
+        except CannotOpen as error:
+            # Retried like the rest: the operator may yet put the right key in place.
+            await asyncio.to_thread(self._later, job, str(error))
+        # The boundary of the task: one bad job must not stop the others, and it stays in the outbox.
+        except Exception as error:  # noqa: BLE001
+            log.error("job-failed", job=job.id, kind=job.kind, error=type(error).__name__)
+            await asyncio.to_thread(self._later, job, type(error).__name__)
+
+    def _later(self, job: Job, error: str, payload: dict[str, Any] | None = None) -> None:
+        """Try again with back-off, or give up after the time that the settings allow."""
+        worker = self._settings.worker
+        now = time.time()
+        if now - job.created_at > worker.give_up_hours * 3600:
+            log.error("job-given-up", job=job.id, kind=job.kind, error=error)
+            if job.kind == JobKind.HANDOVER:
+                refused = dict.fromkeys(job.payload["deliveries"], f"given up: {error}")
+                holding.handed_over(self._store, job.id, [], refused, now=now)
+            else:
+                outbox.give_up(self._store, job.id, error)
+            return
+        pause = min(worker.retry_first_seconds * 2 ** min(job.attempts - 1, 20), worker.retry_last_seconds)
+        log.warning("job-retried", job=job.id, kind=job.kind, attempts=job.attempts, error=error, pause=pause)
+        outbox.retry(self._store, job, error, due_at=now + pause, payload=payload)
+
+    # --- notices -------------------------------------------------------------------------------------------------
+
+    async def _notify(self, job: Job) -> None:
+        case = await asyncio.to_thread(outbox.load_case, self._store, job.message_id)
+        clear = set(job.payload.get("clear", ()))
+        by_tls = {}
+        for delivery_id in job.payload["deliveries"]:
+            copy = case.copy(delivery_id)
+            by_tls[delivery_id] = (
+                copy is not None and delivery_id not in clear and await self._does_tls(copy.domain, case.requirement)
+            )
+        await asyncio.to_thread(self._tell, job, case, by_tls)
+
+    async def _does_tls(self, domain: str, requirement: str) -> bool:
+        if domain in self._settings.internal_domains:
+            return True
+        evidence = await self._engine.evidence(domain)
+        return evidence.ability(Requirement(requirement)) is Ability.YES
+
+    def _tell(self, job: Job, case: Case, by_tls: Mapping[str, bool]) -> None:
+        attempt = self._tell_recipients(job, case, by_tls)
+        try:
+            self._tell_sender(job, case, attempt)
+        except NotSubmitted as error:
+            # Codes that the sender never got are useless: everyone gets a fresh link, and those who need it a code.
+            payload = {**job.payload, "new_code": job.payload.get("new_code", False) or attempt.minted_code}
+            self._later(job, str(error), payload)
+            return
+        if attempt.failed:
+            # The sender knows of the others; what is left is told when it is done.
+            self._later(job, attempt.error, {**job.payload, "deliveries": attempt.failed, "cause": "later"})
+            return
+        outbox.finish(self._store, job.id)
+
+    def _tell_recipients(self, job: Job, case: Case, by_tls: Mapping[str, bool]) -> _Round:
+        attempt = _Round()
+        for delivery_id, tls in by_tls.items():
+            copy = case.copy(delivery_id)
+            needs_code = case.always_code or not tls
+            minted = links.mint_link(
+                self._store,
+                delivery_id,
+                needs_code=needs_code,
+                new_code=bool(job.payload.get("new_code")),
+                now=time.time(),
+            )
+            if copy is None or minted is None:
+                continue
+            notice = self._writer.for_recipient(
+                mark=NoticeMark(case.message_id, delivery_id),
+                recipient=copy.recipient,
+                sender=case.sender or self._settings.notice.sender,
+                token=minted.token,
+                needs_code=needs_code,
+                expires_at=case.expires_at,
+            )
+            try:
+                self._submit_notice(notice, copy.recipient, case if tls else None)
+            except NotSubmitted as error:
+                attempt.failed.append(delivery_id)
+                attempt.error = str(error)
+                continue
+            attempt.minted_code |= minted.code_is_new
+            attempt.told.append(Told(copy.recipient, _outcome(copy), minted.code))
+        return attempt
+
+    def _tell_sender(self, job: Job, case: Case, attempt: _Round) -> None:
+        if not case.sender:
+            return
+        told = {one.recipient: one for one in attempt.told}
+        if job.payload["cause"] == "held":
+            waiting = set(attempt.failed)
+            everyone = [told.get(copy.recipient) or Told(copy.recipient, _outcome(copy)) for copy in case.copies]
+            lines = [
+                replace(one, outcome="will be told shortly that it waits in the portal")
+                if any(copy.recipient == one.recipient and copy.delivery_id in waiting for copy in case.copies)
+                else one
+                for one in everyone
+            ]
+        elif job.payload["cause"] == "fresh":
+            lines = [one for one in attempt.told if one.code]
+        else:
+            lines = list(attempt.told)
+        if not lines:
+            return
+        notice = self._writer.for_sender(
+            mark=NoticeMark(case.message_id),
+            sender=case.sender,
+            about=case.header_message_id,
+            sent_at=case.created_at,
+            told=lines,
+            expires_at=case.expires_at,
+        )
+        self._submit_to_sender(notice, case.sender)
+
+    def _tell_rejected(self, job: Job) -> None:
+        case = outbox.load_case(self._store, job.message_id)
+        if case.sender:
+            recipients = [copy.recipient for copy in case.copies if copy.delivery_id in job.payload["deliveries"]]
+            notice = self._writer.of_refusal(
+                mark=NoticeMark(case.message_id),
+                sender=case.sender,
+                about=case.header_message_id,
+                sent_at=case.created_at,
+                recipients=recipients,
+                text=job.payload["text"],
+            )
+            self._submit_to_sender(notice, case.sender)
+        outbox.finish(self._store, job.id)
+
+    def _submit_to_sender(self, notice: EmailMessage, sender: str) -> None:
+        """A sender of this site has a mailbox here; to any other, a code travels only under TLS."""
+        internal = sender.rpartition("@")[2].lower() in self._settings.internal_domains
+        endpoint = self._settings.worker.submit if internal else self._settings.worker.reinject_tls
+        self._submit(endpoint, notice, sender, b"")
+
+    def _submit_notice(self, notice: EmailMessage, recipient: str, case: Case | None) -> None:
+        """Submit a recipient's notice: under the case's TLS requirement, or in the ordinary way where it is ``None``."""
+        worker = self._settings.worker
+        if case is None or recipient.rpartition("@")[2].lower() in self._settings.internal_domains:
+            self._submit(worker.submit, notice, recipient, b"")
+            return
+        requirement = Requirement(case.requirement)
+        mark = RouteMark.fresh(requirement, "notice", case.rule, time.time())
+        self._submit(self._endpoint(requirement), notice, recipient, _mark_header(mark, self._secret))
+
+    def _endpoint(self, requirement: Requirement) -> HostPort:
+        worker = self._settings.worker
+        return worker.reinject_authenticated if requirement is Requirement.AUTHENTICATED else worker.reinject_tls
+
+    def _submit(self, endpoint: HostPort, notice: EmailMessage, recipient: str, prefix: bytes) -> None:
+        parameters = () if recipient.isascii() else ("SMTPUTF8",)
+        refused = submit(
+            endpoint,
+            self._settings.hostname,
+            self._settings.notice.sender,
+            parameters,
+            [Recipient(recipient)],
+            [prefix, notice.as_bytes()],
+        )
+        if refused:
+            raise NotSubmitted(next(iter(refused.values())))
+
+    # --- hand-over -----------------------------------------------------------------------------------------------
+
+    def _hand_over(self, job: Job) -> None:
+        case = outbox.load_case(self._store, job.message_id)
+        copies = [copy for copy in case.copies if copy.delivery_id in job.payload["deliveries"]]
+        waiting = [copy for copy in copies if copy.state == DeliveryState.HANDOVER]
+        if not waiting:
+            outbox.finish(self._store, job.id)
+            return
+        refused = self._submit_copies(job, case, waiting)
+        by_address = {copy.recipient: copy.delivery_id for copy in waiting}
+        holding.handed_over(
+            self._store,
+            job.id,
+            [copy.delivery_id for copy in waiting if copy.recipient not in refused],
+            {by_address[address]: reply for address, reply in refused.items()},
+            now=time.time(),
+        )
+
+    def _submit_copies(self, job: Job, case: Case, copies: Sequence[Copy]) -> dict[str, str]:
+        key = self._opener.unwrap(case.blob_id, job.sealed)
+        requirement = Requirement(job.payload["requirement"])
+        # The job's id names the route, so that the intake recognises what it has taken already.
+        mark = RouteMark(job.id, requirement, job.payload["otherwise"], case.rule, job.payload["deadline"])
+        parameters = job.payload["deliveries"]
+        return submit(
+            self._endpoint(requirement),
+            self._settings.hostname,
+            case.sender,
+            job.payload["mail"],
+            [Recipient(copy.recipient, tuple(parameters[copy.delivery_id])) for copy in copies],
+            self._content(mark, BlobReader(self._store, key, case.size)),
+        )
+
+    def _content(self, mark: RouteMark, blob: BlobReader) -> Iterator[bytes]:
+        yield _mark_header(mark, self._secret)
+        yield from blob.read()
+
+
+def _mark_header(mark: RouteMark, secret: bytes) -> bytes:
+    return f"{ROUTE_HEADER}: {mark.sign(secret)}\r\n".encode("ascii")
+
+
+def _outcome(copy: Copy) -> str:
+    if copy.state == DeliveryState.LEFT_WITH_MTA:
+        return "goes out under mandatory TLS" if copy.route == "tls" else "delivered as usual, within this site"
+    outcome = _OUTCOMES[DeliveryState(copy.state)]
+    explained = {DeliveryState.HELD, DeliveryState.REJECTED, DeliveryState.QUARANTINED}
+    return f"{outcome} ({copy.reason})" if copy.state in explained else outcome

@@ -1,0 +1,144 @@
+"""The worker service: answers Postfix and the milter, takes what could not be delivered, keeps the outbox's promises.
+
+One asyncio loop; blocking work goes to threads.  When it is down, Postfix defers mail under mandatory TLS and
+notices wait: nothing is lost and nothing leaves in clear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from restante.credentials import Credential, read_credential
+from restante.errors import RestanteError
+from restante.settings import HostPort, Settings
+from restante.store.engine import Store, StoreUnavailable
+from restante.store.evidence import StoredEvidence
+from restante.store.holding import expire_due
+from restante.tls.engine import ProbeSettings, VerdictEngine
+from restante.vault import Opener
+from restante_milter.intake import Intake
+from restante_milter.jobs import JobRunner
+from restante_milter.services import PolicyInForce, vault_sealer, worker_sealer
+from restante_milter.socketmap import SocketmapServer
+from restante_milter.tls_policy import tls_maps
+
+EXPIRY_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+class CannotListen(RestanteError):
+    """A listener of the worker cannot be opened.  The text says which and why; the service must not start."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.  Raises ``RestanteError`` for what the operator must mend first."""
+    asyncio.run(_Worker(settings).run())
+
+
+def probe_settings(settings: Settings) -> ProbeSettings:
+    """How to probe, as the engine wants it."""
+    tls = settings.tls
+    return ProbeSettings(
+        ehlo_name=settings.hostname,
+        dns_timeout=tls.dns_seconds,
+        connect_timeout=tls.connect_seconds,
+        banner_timeout=tls.banner_seconds,
+        total_timeout=tls.total_seconds,
+        port=tls.port,
+        ca_file=tls.ca_file,
+        nameservers=tls.nameservers,
+        max_probes=tls.max_probes,
+        source_address=tls.source_address,
+        confirm_pause=tls.confirm_pause_seconds,
+    )
+
+
+def postfix_key(endpoint: HostPort) -> str:
+    """An endpoint as Postfix writes it in ``smtp_fallback_relay`` and asks for it in a policy lookup."""
+    return f"[{endpoint.host}]:{endpoint.port}"
+
+
+class _Worker:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._secret = read_credential(settings.credentials, Credential.ROUTE)
+        self._opener = Opener(read_credential(settings.credentials, Credential.WORKER))
+        self._in_force = PolicyInForce.load(settings)
+        self._store = Store(settings.database)
+        self._engine = VerdictEngine(probe_settings(settings), StoredEvidence(self._store))
+        self._jobs = JobRunner(settings, self._store, self._engine, self._opener, self._secret)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        maps = tls_maps(self._engine, postfix_key(self._settings.worker.intake))
+        socketmap = SocketmapServer(maps)
+        intake = await self._listen_intake(loop)
+        try:
+            await self._listen_socketmap(socketmap)
+            log.info("worker-ready", socketmap=str(self._settings.worker.socketmap), intake=str(self._settings.worker.intake))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._repeat("outbox", self._settings.worker.poll_seconds, self._jobs.run_due))
+                tasks.create_task(self._repeat("expiry", EXPIRY_SECONDS, self._expire))
+        finally:
+            intake.close()
+            await socketmap.close()
+            await self._engine.close()
+            self._store.close()
+        log.info("worker-stopped")
+
+    async def _listen_intake(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+        handler = Intake(
+            self._settings,
+            self._store,
+            self._engine,
+            vault_sealer(self._settings),
+            worker_sealer(self._settings),
+            self._secret,
+            lambda: self._in_force,
+        )
+        endpoint = self._settings.worker.intake
+        try:
+            return await loop.create_server(handler.factory, endpoint.host, endpoint.port)
+        except OSError as error:
+            raise CannotListen(f"worker.intake {endpoint}: {error.strerror}. Is another worker running?") from None
+
+    async def _listen_socketmap(self, server: SocketmapServer) -> None:
+        path = self._settings.worker.socketmap
+        try:
+            await server.listen_unix(path)
+        except OSError as error:
+            raise CannotListen(f"worker.socketmap {path}: {error.strerror}. Check that its folder exists and is ours") from None
+
+    async def _repeat(self, name: str, pause: float, work: Callable[[], Awaitable[int]]) -> None:
+        """Do ``work`` until told to stop: at once again while there is more, else after ``pause`` seconds."""
+        while not self._stop.is_set():
+            try:
+                more = await work() > 0
+            except StoreUnavailable as error:
+                log.error("store-unavailable", task=name, error=str(error))
+                more = False
+            if not more:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), pause)
+
+    async def _expire(self) -> int:
+        return await asyncio.to_thread(expire_due, self._store, now=time.time())
+
+    def _reload(self) -> None:
+        try:
+            self._in_force = PolicyInForce.load(self._settings)
+        except RestanteError as error:
+            log.error("policy-refused", error=str(error), in_force="the one before")
+        else:
+            log.info("policy-reloaded")

@@ -1,0 +1,175 @@
+"""Notices: what recipients and senders are told by mail.
+
+They hold nothing of the message: no subject, no body, no file name.  The text part and the HTML part say the same,
+because both are rendered from one list of paragraphs; the HTML loads nothing and carries no tracking.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.headerregistry import Address as MailAddress
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime, make_msgid
+
+from restante.marks import NOTICE_HEADER, NoticeMark
+from restante.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One line of a sender's notice: a recipient, what happened to the copy, and the code to pass on, if any."""
+
+    recipient: str
+    outcome: str
+    code: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Paragraph:
+    text: str
+    link: str = field(default="", repr=False)
+    code: str = field(default="", repr=False)
+    items: tuple[str, ...] = ()
+
+
+class NoticeWriter:
+    """Writes notices in the name of one organisation.  Returns finished messages, ready to submit."""
+
+    def __init__(self, settings: Settings, route_secret: bytes) -> None:
+        self._settings = settings
+        self._secret = route_secret
+
+    def for_recipient(
+        self, *, mark: NoticeMark, recipient: str, sender: str, token: str, needs_code: bool, expires_at: float
+    ) -> EmailMessage:
+        """The notice that carries the one-time link."""
+        portal = self._settings.portal.url
+        organisation = self._settings.organisation
+        paragraphs = [
+            _Paragraph(
+                f"{sender} has written to you at {recipient}. The message is confidential, and your mail provider could "
+                f"not receive it over an encrypted connection. {organisation} therefore keeps it for you."
+            ),
+            _Paragraph("Collect it here:", link=f"{portal}/p/{token}"),
+            _Paragraph(
+                f"The link opens once, in one browser. The message is kept until {_day(expires_at)}."
+                + (
+                    " You also need an access code. The sender has it and will pass it on to you in another way, by "
+                    "telephone for instance. Ask for it if you did not get it."
+                    if needs_code
+                    else ""
+                )
+            ),
+            _Paragraph(
+                f"How to know that this notice is true: its link begins with {portal}/ and nothing else; we never ask "
+                f"for a password, an account or a payment; and you can ask {sender} directly."
+                + (f" {self._settings.notice.contact}" if self._settings.notice.contact else "")
+            ),
+            _Paragraph("If you do not know the sender, you may ignore this notice."),
+        ]
+        message = self._message(mark, recipient, f"A confidential message from {sender} is waiting for you", paragraphs)
+        _set_address(message, "Reply-To", sender)
+        return message
+
+    def for_sender(
+        self, *, mark: NoticeMark, sender: str, about: str, sent_at: float, told: Sequence[Told], expires_at: float
+    ) -> EmailMessage:
+        """The confirmation: which way each recipient's copy went.  Threaded under ``about``, a Message-ID."""
+        codes = [one for one in told if one.code]
+        paragraphs = [
+            _Paragraph(
+                f"Your message of {_moment(sent_at)} was classified as sensitive. This is what became of it:",
+                items=tuple(f"{one.recipient}: {one.outcome}" for one in told),
+            )
+        ]
+        paragraphs += [
+            _Paragraph(
+                f"{one.recipient} needs this access code. Pass it on by telephone or in person, not by mail:",
+                code=one.code or "",
+            )
+            for one in codes
+        ]
+        if any("portal" in one.outcome for one in told):
+            paragraphs.append(_Paragraph(f"What waits in the portal is kept until {_day(expires_at)}."))
+        subject = "Your message: access code to pass on" if codes else "Your message: how it was sent"
+        return self._threaded(self._message(mark, sender, subject, paragraphs), about)
+
+    def of_refusal(
+        self, *, mark: NoticeMark, sender: str, about: str, sent_at: float, recipients: Sequence[str], text: str
+    ) -> EmailMessage:
+        """A reviewer refused to send the message on, and says why."""
+        paragraphs = [
+            _Paragraph(
+                f"Your message of {_moment(sent_at)} was reviewed and not sent to:", items=tuple(recipients)
+            ),
+            _Paragraph(f"The reviewer writes: {text}" if text else "The reviewer gave no reason."),
+        ]
+        return self._threaded(self._message(mark, sender, "Your message was not sent", paragraphs), about)
+
+    def _threaded(self, message: EmailMessage, about: str) -> EmailMessage:
+        if about.startswith("<") and about.endswith(">") and about.isascii() and " " not in about:
+            message["In-Reply-To"] = about
+            message["References"] = about
+        return message
+
+    def _message(
+        self, mark: NoticeMark, to: str, subject: str, paragraphs: Sequence[_Paragraph]
+    ) -> EmailMessage:
+        message = EmailMessage(policy=SMTP if to.isascii() and subject.isascii() else SMTPUTF8)
+        message["From"] = MailAddress(self._settings.organisation, addr_spec=self._settings.notice.sender)
+        _set_address(message, "To", to)
+        message["Subject"] = subject
+        message["Date"] = format_datetime(datetime.now(UTC))
+        message["Message-ID"] = make_msgid(domain=self._settings.hostname)
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
+        message[NOTICE_HEADER] = mark.sign(self._secret)
+        message.set_content(_as_text(paragraphs, self._settings.organisation))
+        message.add_alternative(_as_html(paragraphs, self._settings.organisation), subtype="html")
+        return message
+
+
+def _set_address(message: EmailMessage, name: str, address: str) -> None:
+    """Put an address from an envelope into a header field; a local part that needs quoting is quoted."""
+    local, _, domain = address.rpartition("@")
+    message[name] = MailAddress(username=local.strip('"'), domain=domain) if local else address
+
+
+def _as_text(paragraphs: Sequence[_Paragraph], organisation: str) -> str:
+    blocks = []
+    for one in paragraphs:
+        lines = [one.text]
+        lines += [f"  {extra}" for extra in (one.link, one.code) if extra]
+        lines += [f"- {item}" for item in one.items]
+        blocks.append("\n".join(lines))
+    return "\n\n".join([*blocks, f"-- \n{organisation}"]) + "\n"
+
+
+def _as_html(paragraphs: Sequence[_Paragraph], organisation: str) -> str:
+    blocks = []
+    for one in paragraphs:
+        blocks.append(f"<p>{html.escape(one.text)}</p>")
+        if one.link:
+            link = html.escape(one.link)
+            blocks.append(f'<p><a href="{link}">{link}</a></p>')
+        if one.code:
+            blocks.append(f'<p style="font-size:150%"><strong>{html.escape(one.code)}</strong></p>')
+        if one.items:
+            blocks.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in one.items) + "</ul>")
+    body = "\n".join(blocks)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Notice</title></head>'
+        f'<body style="font-family:sans-serif;max-width:40em">\n{body}\n<p>{html.escape(organisation)}</p>\n</body></html>\n'
+    )
+
+
+def _day(when: float) -> str:
+    moment = datetime.fromtimestamp(when, UTC)
+    return f"{moment.day} {moment:%B %Y}"
+
+
+def _moment(when: float) -> str:
+    return f"{_day(when)}, {datetime.fromtimestamp(when, UTC):%H:%M} UTC"
