@@ -145,6 +145,11 @@ class Lab:
         return self._peers[label.partition(".")[0]]
 
     @property
+    def peers(self) -> tuple[Peer, ...]:
+        """Every peer that is there now, the site's mailbox host first."""
+        return tuple(self._peers.values())
+
+    @property
     def mailboxes(self) -> Peer:
         """The host that keeps the site's own mailboxes: what senders get is recorded here."""
         return self.peer(SITE)
@@ -155,6 +160,14 @@ class Lab:
         peer.await_ready()
         self.dns.replace(*mail_host(peer.domain, peer.mx, peer.host.ipv4))
         return peer
+
+    def remove_peer(self, domain: str) -> None:
+        """Take a peer that :meth:`add_peer` started away again, with its records in the DNS."""
+        peer = self._peers.pop(domain.partition(".")[0])
+        peer.stop()
+        self.dns.delete(peer.domain)
+        self.dns.delete(peer.mx)
+        self.network.remove_host(peer.host)
 
     def send(
         self, content: bytes | EmailMessage, recipients: Sequence[str], *, sender: str = mail.SENDER, **options: Any

@@ -156,6 +156,11 @@ class Network:
         """Plug the host's cable in or out."""
         self._batch(host.namespace, f"link set eth0 {'up' if up else 'down'}")
 
+    def remove_host(self, host: Host) -> None:
+        """Remove one namespace with what still runs in it."""
+        del self._hosts[host.label]
+        remove_namespace(host.namespace)
+
     def close(self) -> None:
         """Remove every namespace with what still runs in it.  Safe to call twice and after a failed :meth:`open`."""
         for namespace in (*(host.namespace for host in self._hosts.values()), self._switch):

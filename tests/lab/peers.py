@@ -103,6 +103,12 @@ class Peer:
             self._process.send_signal(signal.SIGHUP)
         self.await_ready()
 
+    def stop(self) -> None:
+        """End the process; what was received stays readable."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
     def reset(self) -> None:
         """Forget what was received so far."""
         for name in ("mails.jsonl", "sessions.jsonl", "clear.log"):

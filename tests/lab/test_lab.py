@@ -139,6 +139,16 @@ def test_records_change_at_once_and_dns_can_fall_silent(lab: Lab) -> None:
     assert lab.dns.query("tls.example", "MX").answer
 
 
+def test_a_peer_can_come_and_go(lab: Lab) -> None:
+    peer = lab.add_peer("late.example", "tls")
+    assert lab.send(mail.newsletter(), ["bob@late.example"]).accepted
+    assert [received.tls_version for received in peer.wait_for_mails()] == ["TLSv1.3"]
+    lab.remove_peer("late.example")
+    assert lab.dns.query("late.example", "MX").rcode() == dns.rcode.NXDOMAIN
+    assert peer.host.namespace not in namespaces()
+    assert peer not in lab.peers
+
+
 def test_inside_a_namespace_resolv_conf_names_the_lab(lab: Lab) -> None:
     assert f"nameserver {lab.network.nameserver}" in lab.mta.run(["cat", "/etc/resolv.conf"]).stdout
 
