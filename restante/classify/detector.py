@@ -58,9 +58,12 @@ class Detector:
     doubt: tuple[Doubt, ...] = ()
 
 
+_SEPARATORS = str.maketrans("", "", " \t\r\n-._/+>")
+
+
 def digits_and_letters(text: str) -> str:
     """``text`` without separators, in upper case."""
-    return "".join(character for character in text if character.isalnum()).upper()
+    return text.translate(_SEPARATORS).upper()
 
 
 def whole(check: Callable[[str], bool]) -> Validator:

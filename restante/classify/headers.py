@@ -33,6 +33,31 @@ class HeaderBlock:
         return next((value for key, value in self.fields if key == name), b"")
 
 
+_FIELD = re.compile(rb"([^\s:][^:\n]*):(.*(?:\n[ \t].*)*)\n")
+_BREAK = re.compile(rb"\n\r?\n")
+
+
+def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
+    """The header block at ``start``, and where its body begins, when all of it is there and beyond doubt.
+
+    ``None`` for anything else: the careful reader is slower by a factor of three.
+    """
+    end = _BREAK.search(data, start, start + 65536)
+    if end is None or data.find(b"\n--", start, end.end()) >= 0 or data.startswith((b"--", b"\n", b"\r\n"), start):
+        return None
+    raw = data[start : end.start() + 1]
+    found = _FIELD.findall(raw)
+    if sum([len(name) + len(value) + 2 for name, value in found]) != len(raw):
+        return None
+    block = HeaderBlock()
+    for name, value in found:
+        if name[:8] in {b"Content-", b"content-"} or not name.isalpha():
+            _add(block, b"%b:%b" % (name, value))
+        else:
+            block.fields.append((name.lower(), (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
+    return block, end.end()
+
+
 def parse_fields(lines: list[bytes]) -> HeaderBlock:
     """The fields in ``lines``, each with its line end.  The caller has cut them at the empty line."""
     block = HeaderBlock()
@@ -137,12 +162,25 @@ _PARAM = re.compile(rb'\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)\s*(?:;|\Z
 _QUOTED = re.compile(rb"\\(.)", re.DOTALL)
 
 
+# One parameter, a token or a quoted string without separators in it: nearly all there are.
+_SIMPLE = re.compile(rb"""[ \t]*[!-:<>-~]+=(?:"[^";\s]+"|[^";\s]+)[ \t]*;?\Z""")
+
+
+def _media(value: bytes) -> str:
+    return value.strip().decode("latin-1").lower()
+
+
 def parse_params(raw: bytes) -> Parameterised:
     """Read a structured MIME value (RFC 2045, section 5.1; RFC 2231).  Names unquoted against the rules are read too."""
     value, _, rest = raw.partition(b";")
+    if not rest:
+        return Parameterised(_media(value), {})
     plain: dict[str, bytes] = {}
     pieces: dict[str, list[tuple[int, bool, bytes]]] = {}
     doubled: set[str] = set()
+    if b"*" not in rest and b"\\" not in rest and rest.count(b"=") == 1 and _SIMPLE.match(rest):
+        name, _, data = rest.strip(b" \t\r\n;").partition(b"=")
+        return Parameterised(_media(value), {name.decode("latin-1").lower(): data.strip(b'"')})
     for match in _PARAM.finditer(rest[:16384]):
         name = match.group(1).decode("latin-1").lower()
         data = match.group(2).strip()
@@ -160,7 +198,7 @@ def parse_params(raw: bytes) -> Parameterised:
             plain[name] = data
     for base, parts in pieces.items():
         plain[base] = _joined(sorted(parts, key=lambda part: part[0]))
-    return Parameterised(value.strip().decode("latin-1").lower(), plain, frozenset(doubled))
+    return Parameterised(_media(value), plain, frozenset(doubled))
 
 
 def _joined(parts: list[tuple[int, bool, bytes]]) -> bytes:

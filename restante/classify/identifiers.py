@@ -156,11 +156,10 @@ def _iban(candidate: str) -> Proof | None:
 
 
 def _not_trivial(check: Callable[[str], bool]) -> Callable[[str], bool]:
-    """``check``, but one repeated digit and the ascending row are placeholders, not people."""
+    """``check``, but one repeated digit is a placeholder, not a person."""
 
     def checked(value: str) -> bool:
-        digits = re.sub(r"[^0-9]", "", value)
-        return len(set(digits)) > 1 and check(value)
+        return check(value) and len(set(re.sub(r"[^0-9]", "", value))) > 1
 
     return checked
 
@@ -271,8 +270,8 @@ DETECTORS: tuple[Detector, ...] = (
         ("personnummer", "personnr", "pnr", "samordningsnummer", "personal identity number"),
         ("(?:19|20)[0-9]{6}[-+][0-9]{4}", HIGH),
         ("[0-9]{6}[-+][0-9]{4}", MEDIUM),
-        ("(?:19|20)[0-9]{10}", MEDIUM),
-        ("[0-9]{10}", LOW),
+        ("(?:19|20)[0-9]{2}[01][0-9][0-9]{6}", MEDIUM),
+        ("[0-9]{2}[01][0-9][0-9]{6}", LOW),
     ),
     _national(
         "be-nn",
@@ -280,17 +279,17 @@ DETECTORS: tuple[Detector, ...] = (
         ("rijksregisternummer", "rijksregister", "insz", "niss", "registre national", "numéro national", "nn",
          "numéro de registre national", "national number"),
         (r"[0-9]{2}[.][0-9]{2}[.][0-9]{2}[-. ][0-9]{3}[-. ][0-9]{2}", HIGH),
-        ("[0-9]{11}|[0-9]{6}[ -][0-9]{3}[ -][0-9]{2}", MEDIUM),
+        ("[0-9]{2}[0-5][0-9][0-3][0-9]{6}|[0-9]{6}[ -][0-9]{3}[ -][0-9]{2}", MEDIUM),
     ),
     _national(
-        "pl-pesel", stdnum.pl.pesel.is_valid, ("pesel", "nr pesel", "numer pesel"), ("[0-9]{11}", LOW)
+        "pl-pesel", stdnum.pl.pesel.is_valid, ("pesel", "nr pesel", "numer pesel"), ("[0-9]{4}[0-3][0-9]{6}", LOW)
     ),
     _national(
         "no-fodselsnummer",
         stdnum.no.fodselsnummer.is_valid,
         ("fødselsnummer", "fodselsnummer", "fnr", "personnummer", "fødselsnr", "d-nummer"),
-        ("[0-9]{6} [0-9]{5}", MEDIUM),
-        ("[0-9]{11}", MEDIUM),
+        ("[0-7][0-9][0-9]{4} [0-9]{5}", MEDIUM),
+        ("[0-7][0-9][014589][0-9]{8}", MEDIUM),
     ),
     _national(
         "dk-cpr",
@@ -336,10 +335,10 @@ DETECTORS: tuple[Detector, ...] = (
         stdnum.cz.rc.is_valid,
         ("rodné číslo", "rodne cislo", "rč", "r.č.", "rodné č."),
         ("[0-9]{6}/[0-9]{4}", HIGH),
-        ("[0-9]{10}", LOW),
+        ("[0-9]{2}[0-8][0-9][0-3][0-9]{5}", LOW),
     ),
     _national("ro-cnp", stdnum.ro.cnp.is_valid, ("cnp", "cod numeric personal"), ("[1-9][0-9]{12}", MEDIUM)),
-    _national("bg-egn", stdnum.bg.egn.is_valid, ("егн", "egn"), ("[0-9]{10}", LOW)),
+    _national("bg-egn", stdnum.bg.egn.is_valid, ("егн", "egn"), ("[0-9]{2}[0-5][0-9][0-3][0-9]{5}", LOW)),
     _national(
         "pt-cc",
         stdnum.pt.cc.is_valid,

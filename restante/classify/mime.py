@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from restante.classify.headers import HeaderBlock, parse_fields
+from restante.classify.headers import HeaderBlock, parse_fields, well_formed
 
 BLOCK = 1 << 16
 MAX_HEADER = 256 << 10
@@ -112,6 +112,12 @@ class Reader:
         parsers do; others skip it, hence ``broken``).
         """
         self.delimiter = None
+        if self._position == len(self._buffer):
+            self._fill()
+        quick = well_formed(self._buffer, self._position)
+        if quick is not None:
+            block, self._position = quick
+            return block
         lines: list[bytes] = []
         size, overlong, broken, fresh = 0, False, "", True
         while True:

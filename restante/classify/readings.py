@@ -63,12 +63,10 @@ class _Lane:
         lane._held = self._held
         return lane
 
-    def feed(self, raw: bytes, *, first: bool, final: bool) -> None:
+    def feed(self, raw: bytes, *, final: bool) -> None:
         """Decode, normalise and scan."""
         try:
-            text = raw.decode("ascii") if final and first and raw.isascii() and not is_wide(self.codec) else None
-            if text is None:
-                text = self._decoder.decode(raw, final)
+            text = self._decoder.decode(raw, final)
         except (UnicodeError, ValueError):
             # Some multi-byte decoders refuse even with "replace"; the other lanes still read the text.
             text = ""
@@ -79,11 +77,8 @@ class _Lane:
         cut = len(text) if final else hold_back(text)
         self._held = text[cut:]
         text = text[:cut]
-        source = normalise(unescape(text))
-        self.windows[0].feed(source, final=final)
-        seen = normalise(unescape(visible(text)))
-        if not (first and final and seen == source):
-            self.windows[1].feed(seen, final=final)
+        self.windows[0].feed(normalise(unescape(text)), final=final)
+        self.windows[1].feed(normalise(unescape(visible(text))), final=final)
 
 
 class TextScan:
@@ -92,16 +87,12 @@ class TextScan:
     def __init__(
         self, scanner: Scanner, budget: Budget, report: Report, *, charsets: tuple[str, ...] = (), html: bool = False
     ) -> None:
+        self._scanner, self._budget, self._report = scanner, budget, report
         self._pending: list[bytes] = []
         self._size = 0
-        self._first = True
         self._html = html
         self._declared = [codec for charset in charsets if (codec := codec_of(charset))]
-        windows = [_Window(scanner, budget, report) for _ in range(2 if html else 1)]
-        self._lanes = [_Lane("utf-8", windows, html=html)]
-        for codec in self._declared:
-            if is_wide(codec):
-                self._lanes.append(self._lanes[0].twin(codec))
+        self._lanes: list[_Lane] = []
 
     def feed(self, data: bytes) -> None:
         """More of the text."""
@@ -118,21 +109,43 @@ class TextScan:
 
     def close(self) -> None:
         """The text is complete."""
-        self._block(b"".join(self._pending), final=True)
+        raw = b"".join(self._pending)
         self._pending = []
+        if not self._lanes and raw.isascii() and not any(map(is_wide, self._declared)):
+            self._short(raw.decode("ascii"))
+        else:
+            self._block(raw, final=True)
+
+    def _short(self, text: str) -> None:
+        """An ASCII text that fits into one window has one reading, and needs no lanes."""
+        source = normalise(unescape(text) if self._html else text)
+        self._whole(source)
+        if self._html and "<" in text:
+            seen = normalise(unescape(visible(text)))
+            if seen != source:
+                self._whole(seen)
+
+    def _whole(self, text: bytes) -> None:
+        padded = b"\n%b\n" % text
+        for hit in self._scanner.scan(padded, 0, len(padded), self._budget):
+            self._report(hit)
 
     def _block(self, raw: bytes, *, final: bool) -> None:
+        first = not self._lanes
+        if first:
+            windows = [_Window(self._scanner, self._budget, self._report) for _ in range(2 if self._html else 1)]
+            self._lanes = [_Lane("utf-8", windows, html=self._html)]
+            self._lanes += [self._lanes[0].twin(codec) for codec in self._declared if is_wide(codec)]
         if not raw.isascii():
-            self._diversify(raw)
+            self._diversify(raw, first=first)
         for lane in self._lanes:
-            lane.feed(raw, first=self._first, final=final)
-        self._first = False
+            lane.feed(raw, final=final)
 
-    def _diversify(self, raw: bytes) -> None:
+    def _diversify(self, raw: bytes, *, first: bool) -> None:
         """Open the lanes whose readings part from UTF-8 here, where the text is no longer plain ASCII."""
         present = {lane.codec for lane in self._lanes}
         wanted = [codec for codec in self._declared if codec != "utf-8"]
-        if self._first:
+        if first:
             wanted += [codec for mark, codec in _BOMS if raw.startswith(mark)]
         if not _is_utf8(raw):
             wanted.append("iso8859-1")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import re2
 
-from restante.classify.detector import Detector, Surroundings
+from restante.classify.detector import Detector, Proof, Surroundings
 from restante.classify.finding import Confidence
 from restante.classify.text import normalise
 from restante.policy import Lexicon
@@ -104,13 +104,21 @@ class Scanner:
 
     def _exact(self, index: int, text: bytes, start: int, end: int, budget: Budget) -> Iterator[Hit]:
         entry = self._entries[index]
+        refuted: set[bytes] = set()
         for begin, stop in _occurrences(entry.locate, text, start, end):
             if not budget.take(index):
                 return
             if entry.detector is None:
                 yield Hit(begin, entry.name, text[begin:stop].decode("utf-8", "replace"), entry.alone, "")
                 continue
-            hit = _prove(entry, entry.detector, text, begin, stop)
+            candidate = text[begin:stop]
+            if candidate in refuted:
+                continue
+            proof = entry.detector.validate(candidate.decode("ascii", "replace"))
+            if proof is None:
+                refuted.add(candidate)
+                continue
+            hit = _weigh(entry, entry.detector, proof, text, begin)
             if hit is not None:
                 yield hit
 
@@ -145,10 +153,8 @@ def _occurrences(pattern: re2._Regexp, text: bytes, start: int, end: int) -> Ite
         position = begin
 
 
-def _prove(entry: _Entry, detector: Detector, text: bytes, begin: int, stop: int) -> Hit | None:
-    proof = detector.validate(text[begin:stop].decode("ascii", "replace"))
-    if proof is None:
-        return None
+def _weigh(entry: _Entry, detector: Detector, proof: Proof, text: bytes, begin: int) -> Hit | None:
+    """How sure a proved candidate is, by what stands around it; ``None`` when that refutes it."""
     stop = begin + proof.length
     around = Surroundings(text[max(begin - _CONTEXT_BYTES, 0) : begin], text[stop : stop + _CONTEXT_BYTES])
     if any(refuse(around) for refuse in detector.refuse):

@@ -11,6 +11,7 @@ from restante.classify.detector import mask
 from restante.classify.finding import Classification, Confidence, Finding
 from restante.classify.readings import TextScan
 from restante.classify.scan import Budget, Hit, Scanner
+from restante.classify.text import normalise
 from restante.classify.transfer import Base64, QuotedPrintable
 
 MAX_FINDINGS = 10_000
@@ -63,9 +64,9 @@ class Session:
     def scan(self, place: str, text: str) -> bool:
         """Scan a short text at once; whether anything was found."""
         before = len(self._findings)
-        reading = self.text(place)
-        reading.feed(text.encode("utf-8", "replace"))
-        reading.close()
+        padded = b"\n%b\n" % normalise(text)
+        for hit in self._scanner.scan(padded, 0, len(padded), self.budget):
+            self._hit(place, hit)
         return len(self._findings) > before
 
     def _hit(self, place: str, hit: Hit) -> None:

@@ -9,33 +9,31 @@ from __future__ import annotations
 import codecs
 import html
 import re
-import sys
 import unicodedata
 
-_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u2043"
-_DASH = re.compile(f"[{_DASHES}]")
+import re2
 
-
-def _invisible() -> re.Pattern[str]:
-    """Format characters (category Cf), NUL, combining joiner, Hangul fillers and variation selectors."""
-    ranges = [(0, 0), (0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF)]
-    ranges += [(code, code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"]
-    return re.compile("[" + "".join(f"{re.escape(chr(low))}-{re.escape(chr(high))}" for low, high in ranges) + "]+")
-
-
-_INVISIBLE = _invisible()
+# Format characters (category Cf), NUL, the combining joiner, Hangul and Khmer fillers, variation selectors.
+_INVISIBLE = re2.compile(
+    rb"[\p{Cf}\x00\x{034F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{3164}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]"
+)
+_DASH = re2.compile(rb"[\x{2010}-\x{2015}\x{2212}\x{2043}\x{FE58}\x{FE63}\x{FF0D}]")
+_FOREIGN_DIGIT = re2.compile(rb"[^\P{Nd}0-9]")
+# One pass tells whether any of the three, which are rare, needs its own.
+_ANY = re2.compile(b"|".join((_INVISIBLE.pattern, _DASH.pattern, _FOREIGN_DIGIT.pattern)))
 
 
 def normalise(text: str) -> bytes:
     """``text`` as detectors match it, in UTF-8."""
     if text.isascii():
         return (text.replace("\0", "") if "\0" in text else text).encode("ascii")
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
-    text = _DASH.sub("-", _INVISIBLE.sub("", text))
-    return "".join(map(_digit, text)).encode("utf-8", "replace") if _FOREIGN_DIGIT.search(text) else text.encode("utf-8", "replace")
-
-
-_FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
+    data = unicodedata.normalize("NFKC", text).casefold().encode("utf-8", "replace")
+    if _ANY.search(data) is None:
+        return data
+    data = _DASH.sub(b"-", _INVISIBLE.sub(b"", data))
+    if _FOREIGN_DIGIT.search(data) is None:
+        return data
+    return "".join(map(_digit, data.decode("utf-8"))).encode()
 
 
 def _digit(character: str) -> str:
@@ -65,12 +63,14 @@ def is_wide(codec: str) -> bool:
     return bool(_WIDE.match(codec.replace("_", "")))
 
 
-_INLINE = re.compile(
-    r"</?(?:a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr)"
-    r"(?:\s[^>]*)?/?>",
-    re.IGNORECASE,
+_INLINE = frozenset(
+    f"{slash}{name}"
+    for slash in ("", "/")
+    for element in "a abbr b bdi bdo big cite code del em font i ins kbd mark q s samp small span strike strong sub sup "
+    "tt u var wbr".split()
+    for name in (element, element.upper())
 )
-_TAG = re.compile(r"<[A-Za-z/!?][^>]*>")
+_TAG = re.compile(r"<(/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
 
@@ -81,7 +81,9 @@ def visible(markup: str) -> str:
         return markup
     if "<!--" in markup:
         markup = _COMMENT.sub("", markup)
-    return _TAG.sub(" ", _INLINE.sub("", markup))
+    pieces = _TAG.split(markup)
+    pieces[1::2] = ["" if name in _INLINE else " " for name in pieces[1::2]]
+    return "".join(pieces)
 
 
 def unescape(markup: str) -> str:
