@@ -61,7 +61,7 @@ class NextHop:
     @classmethod
     def parse(cls, text: str) -> NextHop:
         """Read a next hop.  Raises :class:`BadNextHop` when it is neither a host name nor an address literal."""
-        name, direct, port_text = text.strip(), False, ""
+        name, direct, port_text = text, False, ""
         if name.startswith("["):
             name, bracket, rest = name[1:].partition("]")
             if not bracket or (rest and not rest.startswith(":")):

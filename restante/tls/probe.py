@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections import OrderedDict
@@ -166,7 +167,7 @@ class HostProber:
         except TimeoutError:
             return _Finding(Level.UNKNOWN, "connection timed out", reachable=False)
         except OSError as error:
-            return _Finding(Level.UNKNOWN, f"cannot connect: {error.strerror or error}", reachable=False)
+            return _Finding(Level.UNKNOWN, f"cannot connect: {_errno_text(error)}", reachable=False)
         try:
             async with asyncio.timeout(self._settings.banner_timeout) as patience:
                 banner = await wire.reply()
@@ -248,8 +249,13 @@ async def _quit(wire: Wire) -> None:
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"connection failed: {error.strerror or type(error).__name__}"
+        return f"connection failed: {_errno_text(error)}"
     return str(error)
+
+
+def _errno_text(error: OSError) -> str:
+    """The system's words: asyncio replaces them with an address."""
+    return os.strerror(error.errno).lower() if error.errno is not None else type(error).__name__
 
 
 def _verifying_context(ca_file: Path | None) -> ssl.SSLContext:
