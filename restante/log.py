@@ -15,6 +15,9 @@ import structlog
 
 _FORBIDDEN = frozenset({"password", "code", "token", "link", "secret", "subject", "body", "filename"})
 
+# Libraries that narrate every step, addresses and all, at the level where we want our own records.
+_CHATTY = ("alembic", "asyncio", "mail.log")
+
 
 def configure(level: str = "info") -> None:
     """Set the process up to log at ``level`` (debug, info, warning, error).  Call once, before the first record."""
@@ -39,6 +42,8 @@ def configure(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -1,4 +1,4 @@
-"""The header fields by which Restante's own processes recognise their work, each with a MAC.
+"""The header fields by which Restante's own processes recognise their work, sealed and authenticated.
 
 ``X-Restante-Route`` travels with a message under mandatory TLS, so that the fallback intake knows the message for
 ours and knows what its rule wants.  ``X-Restante-Notice`` marks our own notices, which are never held.  A field that
@@ -10,9 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import secrets
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
 
 from restante.tls.evidence import Requirement
 
@@ -24,27 +28,35 @@ class BadMark(ValueError):
     """The header field is not ours.  Treat the message as if it had none."""
 
 
-def _mac(secret: bytes, purpose: str, text: str) -> str:
-    digest = hmac.new(secret, f"{purpose}\0{text}".encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(digest[:18]).decode("ascii")
+_NONCE = bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 
 
 def derive(secret: bytes, purpose: str) -> bytes:
-    """A key for another purpose from the route secret, so that no two purposes share one."""
+    """A key for one purpose from the route secret, so that no two purposes share one."""
     return hmac.new(secret, f"derive\0{purpose}".encode(), hashlib.sha256).digest()
 
 
-def _signed(secret: bytes, purpose: str, text: str) -> str:
-    return f"{text} mac={_mac(secret, purpose, text)}"
+def _seal(secret: bytes, purpose: str, fields: dict[str, str | float]) -> str:
+    """``fields`` as one opaque word: recipients of the message learn nothing of our rules from it."""
+    nonce = secrets.token_bytes(_NONCE)
+    sealed = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+        json.dumps(fields, separators=(",", ":")).encode(), purpose.encode(), nonce, derive(secret, purpose)
+    )
+    return base64.urlsafe_b64encode(nonce + sealed).decode("ascii")
 
 
-def _verified(secret: bytes, purpose: str, value: str) -> dict[str, str]:
-    """The ``name=value`` pairs of a mark whose MAC is right.  Raises :class:`BadMark`."""
-    unfolded = " ".join(value.split())
-    text, found, mac = unfolded.rpartition(" mac=")
-    if not found or not hmac.compare_digest(mac.encode(), _mac(secret, purpose, text).encode()):
-        raise BadMark("the mark does not verify")
-    return dict(pair.split("=", 1) for pair in text.split(" ") if "=" in pair)
+def _open(secret: bytes, purpose: str, value: str) -> dict[str, Any]:
+    """The fields of the last word of ``value``, if :func:`_seal` made it.  Raises :class:`BadMark`."""
+    words = value.split()
+    try:
+        raw = base64.urlsafe_b64decode(words[-1].encode("ascii"))
+        plain = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+            raw[_NONCE:], purpose.encode(), raw[:_NONCE], derive(secret, purpose)
+        )
+    except (IndexError, UnicodeEncodeError, ValueError, CryptoError) as error:
+        raise BadMark("the mark does not verify") from error
+    fields: dict[str, Any] = json.loads(plain)
+    return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +76,13 @@ class RouteMark:
 
     def sign(self, secret: bytes) -> str:
         """The value of the header field.  It begins as Postfix's header checks expect: ``tls level=LEVEL``."""
-        return _signed(
-            secret,
-            "route",
-            f"tls level={self.requirement} otherwise={self.otherwise} rule={self.rule} "
-            f"deadline={self.deadline:.0f} id={self.route_id}",
-        )
+        return f"tls level={self.requirement} {_seal(secret, 'route', asdict(self))}"
 
     @classmethod
     def verify(cls, secret: bytes, value: str) -> Self:
         """Read a mark back.  Raises :class:`BadMark` for anything that :meth:`sign` did not write."""
-        pairs = _verified(secret, "route", value)
-        return cls(
-            pairs["id"], Requirement(pairs["level"]), pairs["otherwise"], pairs["rule"], float(pairs["deadline"])
-        )
+        fields = _open(secret, "route", value)
+        return cls(**{**fields, "requirement": Requirement(fields["requirement"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,9 @@ class NoticeMark:
 
     def sign(self, secret: bytes) -> str:
         """The value of the header field."""
-        return _signed(secret, "notice", f"message={self.message_id} delivery={self.delivery_id}")
+        return _seal(secret, "notice", asdict(self))
 
     @classmethod
     def verify(cls, secret: bytes, value: str) -> Self:
         """Read a mark back.  Raises :class:`BadMark`."""
-        pairs = _verified(secret, "notice", value)
-        return cls(pairs["message"], pairs["delivery"])
+        return cls(**_open(secret, "notice", value))

@@ -189,7 +189,6 @@ def _order(child: _Child, order: bytes) -> None:
 def _open_socket(path: Path) -> int:
     """Open the milter socket in this process and give it its public name.  Returns its descriptor."""
     private = path.with_name(f".{path.name}.{os.getpid()}")
-    before = set(os.listdir("/proc/self/fd"))
     with contextlib.suppress(FileNotFoundError):
         private.unlink()
     milter.setconn(f"unix:{private}")
@@ -204,11 +203,15 @@ def _open_socket(path: Path) -> int:
         raise CannotListen(f"{path}: cannot open the milter socket: {error}. Check that its folder exists and is ours") from None
     finally:
         os.umask(mask)
-    opened = [int(name) for name in set(os.listdir("/proc/self/fd")) - before]
-    for descriptor in opened:
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as candidate:
-            if candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                return descriptor
+    return _descriptor_of(private, path)
+
+
+def _descriptor_of(opened_as: Path, path: Path) -> int:
+    """The descriptor of the socket that the milter library has just opened and does not tell us."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as candidate:
+            if candidate.family == socket.AF_UNIX and candidate.getsockname() == str(opened_as):
+                return int(name)
     raise CannotListen(f"{path}: the milter library opened no listening socket")
 
 

@@ -158,7 +158,7 @@ class Session(Milter.Base):
             self._hold(plan, classification, decision, now)
         # Only now, with everything committed, is the MTA told to forget anything.
         for index in plan.removed:
-            self.delrcpt(self._recipients[index][0])
+            self.delrcpt(self._recipients[index][0].decode("utf-8"))  # was checked to be UTF-8, so the bytes come back
         if len(plan.removed) == len(self._recipients):
             return int(Milter.DISCARD)
         if subject is not None:

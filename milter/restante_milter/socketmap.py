@@ -183,10 +183,11 @@ class SocketmapServer:
 async def _wind_up(
     window: asyncio.Queue[asyncio.Task[Reply] | None], answering: asyncio.Task[None], writer: asyncio.StreamWriter
 ) -> None:
+    # All that must happen comes before the first await: this runs in tasks that are being cancelled, too.
     answering.cancel()
-    await asyncio.gather(answering, return_exceptions=True)
     _discard(window)
     writer.close()
+    await asyncio.gather(answering, return_exceptions=True)
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 

@@ -20,7 +20,8 @@ from restante.settings import HostPort, Settings
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
-from restante.tls.engine import ProbeSettings, VerdictEngine
+from restante.tls.engine import VerdictEngine
+from restante.tls.from_settings import probe_settings
 from restante.vault import Opener
 from restante_milter.intake import Intake
 from restante_milter.jobs import JobRunner
@@ -40,24 +41,6 @@ class CannotListen(RestanteError):
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.  Raises ``RestanteError`` for what the operator must mend first."""
     asyncio.run(_Worker(settings).run())
-
-
-def probe_settings(settings: Settings) -> ProbeSettings:
-    """How to probe, as the engine wants it."""
-    tls = settings.tls
-    return ProbeSettings(
-        ehlo_name=settings.hostname,
-        dns_timeout=tls.dns_seconds,
-        connect_timeout=tls.connect_seconds,
-        banner_timeout=tls.banner_seconds,
-        total_timeout=tls.total_seconds,
-        port=tls.port,
-        ca_file=tls.ca_file,
-        nameservers=tls.nameservers,
-        max_probes=tls.max_probes,
-        source_address=tls.source_address,
-        confirm_pause=tls.confirm_pause_seconds,
-    )
 
 
 def postfix_key(endpoint: HostPort) -> str:
