@@ -180,7 +180,7 @@ def pickup(lab: Lab, services: RestanteServices, recipient: str, seconds: float 
 
     def find_code() -> str:
         for received in lab.mailboxes.mails():
-            _, named, after = text(received.message).partition(recipient)
+            _, named, after = text(received.message).rpartition(recipient)
             if named and (match := CODE.search(after)):
                 return match.group()
         return ""

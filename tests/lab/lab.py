@@ -212,10 +212,12 @@ class Lab:
                 self._options,
             )
             self.services.install()
-            self.services.start()
+            self.services.launch()
             config = self.services.wire(config, self.postfix)
         self.postfix.configure(config)
         self.postfix.start()
+        if self.services is not None:
+            self.services.await_ready()
 
     def _subdirectory(self, name: str) -> Path:
         path = self.directory / name

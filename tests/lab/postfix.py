@@ -129,8 +129,13 @@ class PrivatePostfix:
             (self.config / name).write_text(text, encoding="utf-8")
 
     def start(self) -> None:
-        """Start the master and wait for its smtpd.  Raises :class:`LabError` with the log when it does not come."""
-        self._process = self._processes.start(self._name, self._argv(["postfix", "-c", str(self.config), "start-fg"]))
+        """Start the master and wait for its smtpd.  Raises :class:`LabError` with the log when it does not come.
+
+        The master itself, not ``postfix start``: that first walks through the whole installation, and refuses where
+        the installed Postfix has several instances.
+        """
+        master = Path(run_command(["postconf", "-d", "-h", "daemon_directory"]).stdout.strip()) / "master"
+        self._process = self._processes.start(self._name, self._argv([str(master), "-c", str(self.config), "-s"]))
         try:
             wait_for_service(self._process, self._answers, START_SECONDS)
         except LabError as error:

@@ -136,10 +136,14 @@ class RestanteServices:
     def start(self, *services: Service, env: Mapping[str, str] | None = None) -> None:
         """Start ``services``, or those of the options, and wait until each answers.
 
-        Raises :class:`LabError` with its log.
+        ``env`` is added to the environment, for crash points.  Raises :class:`LabError` with the log.
         """
-        wanted = services or self._options.run
-        for service in wanted:
+        self.launch(*services, env=env)
+        self.await_ready(*services)
+
+    def launch(self, *services: Service, env: Mapping[str, str] | None = None) -> None:
+        """Start ``services``, or those of the options, without waiting; :meth:`await_ready` does."""
+        for service in services or self._options.run:
             if service in self._running and self._running[service].alive:
                 raise LabError(f"{service} runs already")
             argv = [str(RESTANTE), "--settings", str(self.settings_path), service.value]
@@ -148,7 +152,10 @@ class RestanteServices:
                 argv if service is Service.PORTAL else self._mta.argv(argv),
                 env={**self._options.env, **(env or {})},
             )
-        for service in wanted:
+
+    def await_ready(self, *services: Service) -> None:
+        """Wait until ``services``, or those of the options, answer.  Raises :class:`LabError` with the log."""
+        for service in services or self._options.run:
             wait_for_service(self._running[service], self._readiness(service), READY_SECONDS)
 
     def process(self, service: Service) -> Process:
