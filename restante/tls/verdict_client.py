@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -67,16 +68,13 @@ class VerdictClient:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             _limit(sock, deadline)
             sock.connect(self._path)
-            for _, domain in zip(range(_WINDOW), waiting, strict=False):
-                _send(sock, domain, deadline)
+            _send(sock, islice(waiting, _WINDOW), deadline)
             buffer = bytearray()
             for domain in domains:
                 evidence = _parse(domain, _receive(sock, buffer, deadline))
                 if evidence is not None:
                     yield domain, evidence
-                following = next(waiting, None)
-                if following is not None:
-                    _send(sock, following, deadline)
+                _send(sock, islice(waiting, 1), deadline)
 
     def _recall(self, domain: str) -> Evidence | None:
         with self._lock:
@@ -99,9 +97,11 @@ def _limit(sock: socket.socket, deadline: float) -> None:
     sock.settimeout(left)
 
 
-def _send(sock: socket.socket, domain: str, deadline: float) -> None:
-    _limit(sock, deadline)
-    sock.sendall(netstring.encode(f"verdict {domain}".encode()))
+def _send(sock: socket.socket, domains: Iterable[str], deadline: float) -> None:
+    questions = b"".join(netstring.encode(f"verdict {domain}".encode()) for domain in domains)
+    if questions:
+        _limit(sock, deadline)
+        sock.sendall(questions)
 
 
 def _receive(sock: socket.socket, buffer: bytearray, deadline: float) -> bytes:

@@ -69,16 +69,22 @@ def test_a_missing_domain_is_believed_as_long_as_its_soa_says() -> None:
     assert lookup("gone.test", lambda _: None).ttl == 120
 
 
+def cut_short(server: FaultyDns) -> None:
+    server.add("bad.test", "MX", "10 mx.bad.test.")
+    server.faults["bad.test"] = "truncated-rdata"
+
+
+def alias_loop(server: FaultyDns) -> None:
+    server.add("bad.test", "CNAME", "loop.test.")
+    server.add("loop.test", "CNAME", "bad.test.")
+
+
 UNKNOWN: dict[str, Arrange] = {
     "servfail": lambda s: s.faults.update({"bad.test": "servfail"}),
     "silence": lambda s: s.faults.update({"bad.test": "silent"}),
     "garbage": lambda s: s.faults.update({"bad.test": "garbage"}),
-    "cut short": lambda s: (
-        (s.add("bad.test", "MX", "10 mx.bad.test."), s.faults.update({"bad.test": "truncated-rdata"})) and None
-    ),
-    "CNAME loop": lambda s: (
-        (s.add("bad.test", "CNAME", "loop.test."), s.add("loop.test", "CNAME", "bad.test.")) and None
-    ),
+    "cut short": cut_short,
+    "CNAME loop": alias_loop,
 }
 
 

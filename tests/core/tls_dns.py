@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Self
 
 import dns.exception
 import dns.flags
@@ -30,7 +30,7 @@ class FaultyDns(asyncio.DatagramProtocol):
         self.ttl = 300
         self._transport: asyncio.DatagramTransport | None = None
 
-    async def __aenter__(self) -> FaultyDns:
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import socket
 import ssl
 import warnings
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import trustme
 
@@ -44,7 +45,7 @@ class Certificates:
         return _server(self._stranger.issue_cert(NAME))
 
     def expired(self) -> ssl.SSLContext:
-        yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+        yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
         return _server(self._ca.issue_cert(NAME, not_after=yesterday))
 
     def misnamed(self) -> ssl.SSLContext:
@@ -113,7 +114,7 @@ class Peer:
     connections: int = 0
     _sessions: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def __aenter__(self) -> Peer:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, self.address, self.port)
         return self
 
