@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 
 import click
@@ -35,7 +36,7 @@ def add(invocation: Invocation, name: str, ask: bool, password_stdin: bool) -> N
     if ask:
         password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
     elif password_stdin:
-        password = click.get_text_stream("stdin").readline().rstrip("\n")
+        password = sys.stdin.readline().rstrip("\n")
     else:
         password = secrets.token_urlsafe(18)
     store = Store(settings.database)
