@@ -42,11 +42,15 @@ def read_credential(folder: Path, name: Credential) -> bytes:
     except OSError as error:
         raise BadCredential(f"{path}: cannot be read: {error.strerror}. Run: restante init") from None
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        raise BadCredential(f"{path}: others can read or change it (mode {stat.S_IMODE(mode):04o}). Run: chmod 0640 {path}")
+        raise BadCredential(
+            f"{path}: others can read or change it (mode {stat.S_IMODE(mode):04o}). Run: chmod 0640 {path}"
+        )
     try:
         secret = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
-        raise BadCredential(f"{path}: is not a base64 key. Run: restante init --directory DIR for a fresh set") from None
+        raise BadCredential(
+            f"{path}: is not a base64 key. Run: restante init --directory DIR for a fresh set"
+        ) from None
     if len(secret) != SECRET_BYTES or len(set(secret)) < 8:
         raise BadCredential(f"{path}: is not a fresh key. Run: restante init --directory DIR for a fresh set")
     return secret

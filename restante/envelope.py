@@ -57,7 +57,7 @@ def a_label(domain: str) -> str:
     domain = domain.rstrip(".").lower()
     if domain.isascii():
         return domain
-    import idna  # noqa: PLC0415  loaded only for the rare address that needs it
+    import idna
 
     try:
         return idna.encode(domain, uts46=True).decode("ascii")

@@ -51,8 +51,8 @@ class NoticeWriter:
         organisation = self._settings.organisation
         paragraphs = [
             _Paragraph(
-                f"{sender} has written to you at {recipient}. The message is confidential, and your mail provider could "
-                f"not receive it over an encrypted connection. {organisation} therefore keeps it for you."
+                f"{sender} has written to you at {recipient}. The message is confidential, and your mail provider "
+                f"could not receive it over an encrypted connection. {organisation} therefore keeps it for you."
             ),
             _Paragraph("Collect it here:", link=f"{portal}/p/{token}"),
             _Paragraph(
@@ -103,9 +103,7 @@ class NoticeWriter:
     ) -> EmailMessage:
         """A reviewer refused to send the message on, and says why."""
         paragraphs = [
-            _Paragraph(
-                f"Your message of {_moment(sent_at)} was reviewed and not sent to:", items=tuple(recipients)
-            ),
+            _Paragraph(f"Your message of {_moment(sent_at)} was reviewed and not sent to:", items=tuple(recipients)),
             _Paragraph(f"The reviewer writes: {text}" if text else "The reviewer gave no reason."),
         ]
         return self._threaded(self._message(mark, sender, "Your message was not sent", paragraphs), about)
@@ -116,9 +114,7 @@ class NoticeWriter:
             message["References"] = about
         return message
 
-    def _message(
-        self, mark: NoticeMark, to: str, subject: str, paragraphs: Sequence[_Paragraph]
-    ) -> EmailMessage:
+    def _message(self, mark: NoticeMark, to: str, subject: str, paragraphs: Sequence[_Paragraph]) -> EmailMessage:
         message = EmailMessage(policy=SMTP if to.isascii() and subject.isascii() else SMTPUTF8)
         message["From"] = MailAddress(self._settings.organisation, addr_spec=self._settings.notice.sender)
         _set_address(message, "To", to)
@@ -162,7 +158,8 @@ def _as_html(paragraphs: Sequence[_Paragraph], organisation: str) -> str:
     body = "\n".join(blocks)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Notice</title></head>'
-        f'<body style="font-family:sans-serif;max-width:40em">\n{body}\n<p>{html.escape(organisation)}</p>\n</body></html>\n'
+        f'<body style="font-family:sans-serif;max-width:40em">\n{body}\n'
+        f"<p>{html.escape(organisation)}</p>\n</body></html>\n"
     )
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from restante.classify.finding import Confidence, Finding
 from restante.envelope import BadAddress, Envelope, a_label
@@ -49,7 +49,17 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def _confidence(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return Confidence[value.upper()]
+    except KeyError:
+        raise ValueError("must be low, medium or high") from None
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+ConfidenceName = Annotated[Confidence, BeforeValidator(_confidence)]
 
 
 class Condition(_Frozen):
@@ -59,18 +69,8 @@ class Condition(_Frozen):
     """
 
     detectors: tuple[str, ...] = Field(min_length=1)
-    confidence: Confidence = Confidence.HIGH
+    confidence: ConfidenceName = Confidence.HIGH
     count: int = Field(default=1, ge=1, le=10_000)
-
-    @field_validator("confidence", mode="before")
-    @classmethod
-    def _by_name(cls, value: object) -> object:
-        if isinstance(value, str):
-            try:
-                return Confidence[value.upper()]
-            except KeyError:
-                raise ValueError("must be low, medium or high") from None
-        return value
 
     def match(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """The findings that satisfy this condition; empty when there are fewer than ``count`` distinct ones."""
@@ -154,9 +154,7 @@ class Lexicon(_Frozen):
 
     name: Name
     words: tuple[Annotated[str, Field(min_length=2, max_length=200)], ...] = Field(min_length=1, max_length=10_000)
-    confidence: Confidence = Confidence.MEDIUM
-
-    _by_name = field_validator("confidence", mode="before")(Condition._by_name.__func__)  # type: ignore[attr-defined]
+    confidence: ConfidenceName = Confidence.MEDIUM
 
 
 class Triggers(_Frozen):

@@ -98,15 +98,24 @@ def decide(
     return Decision(rule, matched, decisions)
 
 
+_OUTRIGHT = {
+    Action.REJECT: (Route.REJECT, "rejects"),
+    Action.QUARANTINE: (Route.QUARANTINE, "quarantines"),
+    Action.RELAY: (Route.RELAY, "relays"),
+}
+_OTHERWISE = {
+    Otherwise.PORTAL: Route.PORTAL,
+    Otherwise.QUARANTINE: Route.QUARANTINE,
+    Otherwise.REJECT: Route.REJECT,
+}
+
+
 def _decide_one(
     policy: Policy, rule: Rule, envelope: Envelope, recipient: Address, evidence: Mapping[str, Evidence]
 ) -> RecipientDecision:
-    if rule.action is Action.REJECT:
-        return RecipientDecision(recipient, Route.REJECT, f"rule {rule.name} rejects")
-    if rule.action is Action.QUARANTINE:
-        return RecipientDecision(recipient, Route.QUARANTINE, f"rule {rule.name} quarantines")
-    if rule.action is Action.RELAY:
-        return RecipientDecision(recipient, Route.RELAY, f"rule {rule.name} relays")
+    if rule.action in _OUTRIGHT:
+        route, says = _OUTRIGHT[rule.action]
+        return RecipientDecision(recipient, route, f"rule {rule.name} {says}")
     if not recipient.domain or policy.is_internal(recipient.domain):
         return RecipientDecision(recipient, Route.RELAY, "internal domain: never leaves this site")
     if policy.portal_only(recipient.domain):
@@ -132,11 +141,7 @@ def _fallback(
     requirement: Requirement = Requirement.ENCRYPTED,
 ) -> RecipientDecision:
     """The way of a recipient whose domain cannot do TLS well enough."""
-    route = {
-        Otherwise.PORTAL: Route.PORTAL,
-        Otherwise.QUARANTINE: Route.QUARANTINE,
-        Otherwise.REJECT: Route.REJECT,
-    }[rule.otherwise]
+    route = _OTHERWISE[rule.otherwise]
     if route is Route.PORTAL and not envelope.sender.text:
         # A bounce has no sender to pass an access code on: a reviewer decides.
         return RecipientDecision(recipient, Route.QUARANTINE, f"{reason}; no sender to tell", requirement, evidence)

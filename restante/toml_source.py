@@ -51,7 +51,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BadFile(path, 1, "file", "does not exist", "Run: restante init, or name the file with --settings") from None
+        raise BadFile(
+            path, 1, "file", "does not exist", "Run: restante init, or name the file with --settings"
+        ) from None
     except UnicodeDecodeError as error:
         raise BadFile(path, 1, "file", f"is not UTF-8 at byte {error.start}", "Save it as UTF-8") from None
     except OSError as error:

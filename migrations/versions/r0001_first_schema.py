@@ -1,11 +1,10 @@
-"""The first schema
+"""The first schema.
 
 Revises:
 """
 
 import sqlalchemy as sa
 from alembic import op
-
 
 revision = "0001"
 down_revision = None

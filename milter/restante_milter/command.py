@@ -13,7 +13,7 @@ from restante.store.migrate import require_current
 @click.pass_obj
 def milter(invocation: Invocation) -> None:
     """Run the milter service until SIGTERM; SIGHUP reloads the policy."""
-    from restante_milter.server import Parent  # noqa: PLC0415  pymilter is loaded by the service that needs it
+    from restante_milter.server import Parent
 
     settings = invocation.settings
     configure(settings.log_level)
@@ -25,7 +25,7 @@ def milter(invocation: Invocation) -> None:
 @click.pass_obj
 def worker(invocation: Invocation) -> None:
     """Run the worker service until SIGTERM."""
-    from restante_milter.worker import run  # noqa: PLC0415
+    from restante_milter.worker import run
 
     settings = invocation.settings
     configure(settings.log_level)

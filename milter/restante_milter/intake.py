@@ -130,7 +130,9 @@ class Intake:
         domain = arrival.recipients[0].domain
         evidence = await self._engine.evidence(domain, recheck=True)
         ability = evidence.ability(arrival.mark.requirement)
-        log.info("intake-judged", domain=domain, level=evidence.level, reason=evidence.reason, route=arrival.mark.route_id)
+        log.info(
+            "intake-judged", domain=domain, level=evidence.level, reason=evidence.reason, route=arrival.mark.route_id
+        )
         if ability is Ability.NO_MAIL:
             return NO_MAIL
         if arrival.notice is not None:
@@ -149,9 +151,7 @@ class Intake:
         if mark is None or not envelope.rcpt_tos:
             return None
         recipients = tuple(Address.parse(address) for address in envelope.rcpt_tos)
-        return _Arrival(
-            Address.parse(envelope.mail_from or ""), recipients, mark, self._notice_mark(head), content
-        )
+        return _Arrival(Address.parse(envelope.mail_from or ""), recipients, mark, self._notice_mark(head), content)
 
     def _route_mark(self, head: ParsedMessage) -> RouteMark | None:
         """The last mark that verifies: an older one may have come with a message that was sent on."""
@@ -224,8 +224,6 @@ class Intake:
 def _deliveries(arrival: _Arrival, evidence: Evidence) -> tuple[NewDelivery, ...]:
     """Into the portal, or to a reviewer where the rule says so or nobody could pass an access code on."""
     portal = arrival.mark.otherwise == "portal" and bool(arrival.sender.text)
-    route, state = (
-        (Route.PORTAL, DeliveryState.HELD) if portal else (Route.QUARANTINE, DeliveryState.QUARANTINED)
-    )
+    route, state = (Route.PORTAL, DeliveryState.HELD) if portal else (Route.QUARANTINE, DeliveryState.QUARANTINED)
     reason = f"could not be delivered over TLS: {evidence.reason}"
     return tuple(NewDelivery(one.text, one.domain, route, state, reason) for one in arrival.recipients)

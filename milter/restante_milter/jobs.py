@@ -225,7 +225,7 @@ class JobRunner:
         self._submit(endpoint, notice, sender, b"")
 
     def _submit_notice(self, notice: EmailMessage, recipient: str, case: Case | None) -> None:
-        """Submit a recipient's notice: under the case's TLS requirement, or in the ordinary way where it is ``None``."""
+        """Submit a recipient's notice: under the case's TLS requirement, or in the ordinary way without a case."""
         worker = self._settings.worker
         if case is None or recipient.rpartition("@")[2].lower() in self._settings.internal_domains:
             self._submit(worker.submit, notice, recipient, b"")

@@ -97,7 +97,7 @@ class MessageBuffer:
         self._spool: _SealedSpool | None = None
 
     def add_header(self, name: str, value: bytes) -> None:
-        """One header field, as the MTA gave it: folds as ``\\n`` and white space, the first space eaten."""
+        """One header field, as the MTA gave it: folded with bare line feeds, the first space eaten."""
         self.headers.append((name, value))
 
     def add_body(self, data: bytes) -> None:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import Milter
-import milter
 import structlog
 
 from restante.errors import RestanteError
@@ -89,7 +88,7 @@ class Parent:
 
     def _wait(self) -> None:
         """Sleep until a signal or a child's wish, or until a child that died at once may be started again."""
-        controls = {child.control: child for child in self._children.values()}
+        controls = {child.control.fileno(): child for child in self._children.values()}
         ready, _, _ = select.select([self._signals[0], *controls], [], [])
         if self._signals[0] in ready:
             received = set(os.read(self._signals[0], 4096))
@@ -100,7 +99,7 @@ class Parent:
             self._reap()
         for control in ready:
             if control in controls:
-                self._answer(controls[control])  # type: ignore[index]  # select gives back what it was given
+                self._answer(controls[control])
 
     def _stop(self) -> None:
         self._stopping = True
@@ -191,16 +190,18 @@ def _open_socket(path: Path) -> int:
     private = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         private.unlink()
-    milter.setconn(f"unix:{private}")
-    milter.setbacklog(BACKLOG)
-    milter.set_exception_policy(milter.TEMPFAIL)
+    Milter.setconn(f"unix:{private}")
+    Milter.setbacklog(BACKLOG)
+    Milter.set_exception_policy(Milter.TEMPFAIL)
     mask = os.umask(0o117)
     try:
-        milter.register("restante", data=_call("data"), unknown=_call("unknown"), negotiate=Milter.negotiate_callback)
-        milter.opensocket(True)
+        Milter.register("restante", data=_call("data"), unknown=_call("unknown"), negotiate=Milter.negotiate_callback)
+        Milter.opensocket(True)
         private.rename(path)
-    except (milter.error, OSError) as error:
-        raise CannotListen(f"{path}: cannot open the milter socket: {error}. Check that its folder exists and is ours") from None
+    except (Milter.error, OSError) as error:
+        raise CannotListen(
+            f"{path}: cannot open the milter socket: {error}. Check that its folder exists and is ours"
+        ) from None
     finally:
         os.umask(mask)
     return _descriptor_of(private, path)
@@ -208,7 +209,7 @@ def _open_socket(path: Path) -> int:
 
 def _descriptor_of(opened_as: Path, path: Path) -> int:
     """The descriptor of the socket that the milter library has just opened and does not tell us."""
-    for name in os.listdir("/proc/self/fd"):
+    for name in [entry.name for entry in Path("/proc/self/fd").iterdir()]:
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as candidate:
             if candidate.family == socket.AF_UNIX and candidate.getsockname() == str(opened_as):
                 return int(name)
@@ -236,9 +237,9 @@ class Child:
         """Serve until drained.  Returns the exit status."""
         _set_callbacks()
         Milter.factory = self._session
-        milter.settimeout(self._settings.milter.timeout_seconds)
+        Milter.settimeout(self._settings.milter.timeout_seconds)
         threading.Thread(target=self._obey, name="control", daemon=True).start()
-        milter.main()
+        Milter.main()
         return 0
 
     def _session(self) -> Session:
@@ -295,14 +296,13 @@ class Child:
 
 def _set_callbacks() -> None:
     """What :func:`Milter.runmilter` registers, without its socket handling."""
-    milter.set_connect_callback(Milter.connect_callback)
-    milter.set_helo_callback(_call("hello"))
-    milter.set_envfrom_callback(_call("envfrom_bytes"))
-    milter.set_envrcpt_callback(_call("envrcpt_bytes"))
-    milter.set_header_callback(_call("header_bytes"))
-    milter.set_eoh_callback(_call("eoh"))
-    milter.set_body_callback(_call("body"))
-    milter.set_eom_callback(_call("eom"))
-    milter.set_abort_callback(_call("abort"))
-    milter.set_close_callback(Milter.close_callback)
-
+    Milter.set_connect_callback(Milter.connect_callback)
+    Milter.set_helo_callback(_call("hello"))
+    Milter.set_envfrom_callback(_call("envfrom_bytes"))
+    Milter.set_envrcpt_callback(_call("envrcpt_bytes"))
+    Milter.set_header_callback(_call("header_bytes"))
+    Milter.set_eoh_callback(_call("eoh"))
+    Milter.set_body_callback(_call("body"))
+    Milter.set_eom_callback(_call("eom"))
+    Milter.set_abort_callback(_call("abort"))
+    Milter.set_close_callback(Milter.close_callback)

@@ -69,7 +69,9 @@ class _Worker:
         intake = await self._listen_intake(loop)
         try:
             await self._listen_socketmap(socketmap)
-            log.info("worker-ready", socketmap=str(self._settings.worker.socketmap), intake=str(self._settings.worker.intake))
+            log.info(
+                "worker-ready", socketmap=str(self._settings.worker.socketmap), intake=str(self._settings.worker.intake)
+            )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._repeat("outbox", self._settings.worker.poll_seconds, self._jobs.run_due))
                 tasks.create_task(self._repeat("expiry", EXPIRY_SECONDS, self._expire))
@@ -101,7 +103,9 @@ class _Worker:
         try:
             await server.listen_unix(path)
         except OSError as error:
-            raise CannotListen(f"worker.socketmap {path}: {error.strerror}. Check that its folder exists and is ours") from None
+            raise CannotListen(
+                f"worker.socketmap {path}: {error.strerror}. Check that its folder exists and is ours"
+            ) from None
 
     async def _repeat(self, name: str, pause: float, work: Callable[[], Awaitable[int]]) -> None:
         """Do ``work`` until told to stop: at once again while there is more, else after ``pause`` seconds."""

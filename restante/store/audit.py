@@ -19,7 +19,10 @@ def record(
     delivery_id: str | None = None,
     **detail: Any,
 ) -> None:
-    """Add one record.  ``actor`` is "milter", "intake", "worker", "recipient" or "admin:NAME"; no secrets in ``detail``."""
+    """Add one record.  ``actor`` is "milter", "intake", "worker", "recipient" or "admin:NAME".
+
+    No secrets in ``detail``.
+    """
     session.add(
         AuditRecord(at=now, actor=actor, action=action, message_id=message_id, delivery_id=delivery_id, detail=detail)
     )

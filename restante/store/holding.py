@@ -133,9 +133,7 @@ def _extend(fingerprint: bytes, deliveries: Sequence[NewDelivery]) -> bytes:
     return hashlib.sha256(fingerprint + rest.encode("utf-8", "surrogateescape")).digest()
 
 
-def _insert(
-    session: Session, vault: Sealer, worker: Sealer, request: HoldRequest, actor: str, now: float
-) -> str:
+def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldRequest, actor: str, now: float) -> str:
     put_blob(session, request.key, vault, request.size, request.chunks())
     message = Message(
         id=new_id(),
@@ -191,7 +189,7 @@ def _queue_jobs(
     """The promises that holding makes: copies to hand over, recipients and sender to tell."""
     handover = {row.id: list(new.parameters) for new, row in rows if row.state == S.HANDOVER}
     if handover:
-        payload = {
+        payload: dict[str, Any] = {
             "requirement": request.requirement,
             "otherwise": request.otherwise,
             "deadline": request.deadline,
@@ -240,9 +238,7 @@ def _move(session: Session, delivery_id: str, to: DeliveryState, actor: str, now
     if not isinstance(changed, CursorResult) or changed.rowcount != 1:
         raise IllegalTransition(delivery_id, to)
     delivery = session.get_one(Delivery, delivery_id, populate_existing=True)
-    audit.record(
-        session, now, actor, f"became-{to}", message_id=delivery.message_id, delivery_id=delivery_id, **detail
-    )
+    audit.record(session, now, actor, f"became-{to}", message_id=delivery.message_id, delivery_id=delivery_id, **detail)
     if to not in LIVE_STATES:
         _revoke_links(session, delivery_id, now)
         _destroy_when_finished(session, delivery.message_id)
@@ -293,7 +289,7 @@ def release_to_tls(
         delivery = _move(session, delivery_id, S.HANDOVER, actor, now)
         message = session.get_one(Message, delivery.message_id)
         key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
-        payload = {
+        payload: dict[str, Any] = {
             "requirement": message.requirement,
             "otherwise": "portal" if message.sender else "quarantine",
             "deadline": deadline,
@@ -328,9 +324,7 @@ def opened(session: Session, delivery_id: str, *, now: float) -> None:
     _move(session, delivery_id, S.OPENED, "recipient", now)
 
 
-def handed_over(
-    store: Store, job_id: str, taken: Sequence[str], refused: dict[str, str], *, now: float
-) -> None:
+def handed_over(store: Store, job_id: str, taken: Sequence[str], refused: dict[str, str], *, now: float) -> None:
     """The MTA answered: what it took becomes handed-over; what it refused for good a reviewer finds in quarantine.
 
     ``refused`` maps delivery ids to the MTA's reply.  The job is done.

@@ -55,4 +55,6 @@ def require_current(url: str) -> None:
     finally:
         engine.dispose()
     if found != head:
-        raise SchemaOutdated(f"the database is at schema {found or 'none'}, this version needs {head}. Run: restante db upgrade")
+        raise SchemaOutdated(
+            f"the database is at schema {found or 'none'}, this version needs {head}. Run: restante db upgrade"
+        )

@@ -5,8 +5,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 ID = String(32)
@@ -42,9 +53,7 @@ class DeliveryState(StrEnum):
     EXPIRED = "expired"
 
 
-LIVE_STATES = frozenset(
-    {DeliveryState.HANDOVER, DeliveryState.QUARANTINED, DeliveryState.HELD, DeliveryState.OPENED}
-)
+LIVE_STATES = frozenset({DeliveryState.HANDOVER, DeliveryState.QUARANTINED, DeliveryState.HELD, DeliveryState.OPENED})
 """States in which the content is still needed; when no delivery is in one, the data key is destroyed."""
 
 

@@ -111,9 +111,7 @@ def load_case(store: Store, message_id: str) -> Case:
 
 
 def _deliveries(session: Session, message_id: str) -> Sequence[Delivery]:
-    return session.scalars(
-        select(Delivery).where(Delivery.message_id == message_id).order_by(Delivery.recipient)
-    ).all()
+    return session.scalars(select(Delivery).where(Delivery.message_id == message_id).order_by(Delivery.recipient)).all()
 
 
 def _copy(row: Delivery) -> Copy:
