@@ -102,9 +102,9 @@ def _card(candidate: str) -> Proof | None:
 
 
 def _decimal(around: Surroundings) -> str:
-    """A fraction or a thousand-separated amount is no identifier."""
-    before = re.search(rb"[0-9][.,]\Z", around.before)
-    after = re.match(rb"[.,][0-9]", around.after)
+    """A fraction is no identifier.  A comma between long numbers separates the cells of a table, so only 0, counts."""
+    before = re.search(rb"[0-9][.]\Z|(?:\A|[^0-9.,])0,\Z", around.before)
+    after = re.match(rb"[.][0-9]", around.after)
     return "part of a decimal number" if before or after else ""
 
 

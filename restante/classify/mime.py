@@ -34,6 +34,11 @@ class Boundaries:
         self._closed: set[bytes] = set()
         self.defect = ""
 
+    @property
+    def used(self) -> bool:
+        """Whether any boundary is or was open."""
+        return bool(self.open or self._closed)
+
     def push(self, boundary: bytes) -> None:
         """Open a multipart."""
         if boundary in self._level:
@@ -152,7 +157,7 @@ class Reader:
     def body(self) -> Iterator[bytes]:
         """The bytes up to the next delimiter line of any open multipart, without the line end before it."""
         self.delimiter = None
-        if not self._boundaries.open:
+        if not self._boundaries.used:
             yield from self._rest()
             return
         search = self._position

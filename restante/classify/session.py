@@ -17,7 +17,51 @@ from restante.classify.transfer import Base64, QuotedPrintable
 MAX_FINDINGS = 10_000
 MAX_NAMES = 1_000
 
-_RUN = re.compile(rb"[A-Za-z0-9+/=\r\n]{16,}")
+_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,3}[ \t\r]*\Z")
+_FIRST_LINE = 12  # characters that the first line of a run has at least; shorter ones are words
+
+
+class _Base64Runs:
+    """Whatever stands on consecutive lines of nothing but base64, wherever in a message that is."""
+
+    _LONGEST = 1 << 18
+
+    def __init__(self, scan: TextScan) -> None:
+        self._scan = scan
+        self._decoder = Base64()
+        self._carry: list[bytes] = []
+        self._held = 0
+        self._inside = False
+
+    def feed(self, data: bytes) -> None:
+        """More raw bytes."""
+        self._carry.append(data)
+        self._held += len(data)
+        if b"\n" not in data and self._held < self._LONGEST:
+            return
+        text = b"".join(self._carry)
+        end = text.rfind(b"\n") + 1 or len(text)
+        self._carry, self._held = [text[end:]], len(text) - end
+        self._lines(text[:end].removesuffix(b"\n").split(b"\n"))
+
+    def _lines(self, lines: list[bytes]) -> None:
+        run: list[bytes] = []
+        for line in lines:
+            if (self._inside or len(line) >= _FIRST_LINE) and _LINE.match(line):
+                run.append(line)
+                self._inside = True
+            elif self._inside:
+                self._scan.feed(self._decoder.feed(b"".join(run)) + self._decoder.close() + b"\n")
+                run = []
+                self._inside = False
+        if run:
+            self._scan.feed(self._decoder.feed(b"".join(run)))
+
+    def close(self) -> None:
+        """The message is complete."""
+        self._lines([b"".join(self._carry)])
+        self._scan.feed(self._decoder.close())
+        self._scan.close()
 
 
 class Session:
@@ -92,30 +136,16 @@ class Session:
         return hmac.digest(self._key, value.encode("utf-8", "replace"), "sha256")[:16]
 
     def raw(self, source: BinaryIO, block: int) -> None:
-        """Scan the bytes of the message as they are, as quoted-printable, and every run of base64 in them."""
-        plain, printable, runs = (self.text("structure", html=True) for _ in range(3))
-        quoted, decoder, carry = QuotedPrintable(), Base64(), b""
+        """Scan the bytes of the message as they are, as quoted-printable, and every run of base64 lines in them."""
+        plain, printable = (self.text("structure", html=True) for _ in range(2))
+        quoted, runs = QuotedPrintable(), _Base64Runs(self.text("structure", html=True))
         while data := source.read(block):
             plain.feed(data)
             printable.feed(quoted.feed(data))
-            carry = self._runs(carry + data, decoder, runs, final=False)
-        self._runs(carry, decoder, runs, final=True)
+            runs.feed(data)
         printable.feed(quoted.close())
         for reading in (plain, printable, runs):
             reading.close()
-
-    @staticmethod
-    def _runs(data: bytes, decoder: Base64, scan: TextScan, *, final: bool) -> bytes:
-        """Feed ``scan`` with what the base64 runs in ``data`` say; what may go on in the next block is returned."""
-        position = 0
-        for match in _RUN.finditer(data):
-            if match.end() == len(data) and not final and len(match.group()) < 4096:
-                return data[match.start() :]
-            scan.feed(decoder.feed(match.group()))
-            position = match.end()
-            if position < len(data) or final:
-                scan.feed(decoder.close() + b"\n")
-        return b"" if final or position == len(data) else data[-16:] if position <= len(data) - 16 else data[position:]
 
     def result(self) -> Classification:
         """Everything gathered."""
