@@ -1,0 +1,1 @@
+"""Everything that faces a browser: recipients who pick up, administrators who review."""

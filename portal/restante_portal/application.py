@@ -1,0 +1,86 @@
+"""The application factory: one Flask application for each worker process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from flask import Flask, Response
+from sqlalchemy import text
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from restante.credentials import Credential, read_credential
+from restante.settings import Settings
+from restante.store.engine import Store
+from restante.vault import Opener, Sealer
+from restante_portal import context, guard, message, pickup, review, signin
+
+FORM_BYTES = 65_536
+
+
+def create_app(settings: Settings, *, store: Store | None = None, clock: Callable[[], float] = time.time) -> Flask:
+    """The portal.  Raises :class:`restante.credentials.BadCredential`.
+
+    ``store`` replaces the one named in the settings; ``clock`` gives Unix seconds.  Call it after the fork.
+    """
+    import base64
+
+    key = read_credential(settings.credentials, Credential.PORTAL)
+    here = context.Portal(
+        settings=settings,
+        store=store or Store(settings.database),
+        clock=clock,
+        vault=Opener(read_credential(settings.credentials, Credential.VAULT)),
+        worker=Sealer("worker", base64.b64decode(settings.vault.worker_public_key)),
+        key=key,
+    )
+    app = Flask(__name__)
+    app.extensions[context.EXTENSION] = here
+    app.config.update(
+        SECRET_KEY=here.derive("session"),
+        SESSION_COOKIE_NAME=here.cookie_name("restante"),
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SECURE=here.https,
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=FORM_BYTES,
+        MAX_FORM_MEMORY_SIZE=FORM_BYTES,
+        MAX_FORM_PARTS=200,
+    )
+    app.jinja_env.filters.update(when=_when, size=_size)
+    app.jinja_env.globals.update(csrf_token=context.csrf_token, csrf_field=context.CSRF_FIELD, settings=settings)
+    app.jinja_options["autoescape"] = True
+    guard.install(app)
+    for blueprint in (pickup.blueprint, message.blueprint, signin.blueprint, review.blueprint):
+        app.register_blueprint(blueprint)
+    _plain_routes(app, here.store)
+    if settings.portal.trusted_proxies:
+        hops = settings.portal.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
+    return app
+
+
+def _plain_routes(app: Flask, store: Store) -> None:
+    @app.get("/healthz", endpoint="health")
+    def health() -> Response:
+        with store.read() as session:
+            session.execute(text("SELECT 1"))
+        return Response("ok\n", mimetype="text/plain")
+
+    @app.get("/robots.txt")
+    def robots() -> Response:
+        return Response("User-agent: *\nDisallow: /\n", mimetype="text/plain")
+
+
+def _when(moment: float) -> str:
+    """A time as people read it, in UTC."""
+    read = datetime.fromtimestamp(moment, UTC)
+    return f"{read.day} {read:%B %Y, %H:%M} UTC"
+
+
+def _size(size: int) -> str:
+    """A size as people read it."""
+    if size < 1000:
+        return f"{size} bytes"
+    value, unit = (size / 1000, "kB") if size < 1_000_000 else (size / 1_000_000, "MB")
+    return f"{value:.1f} {unit}"

@@ -1,0 +1,117 @@
+"""The content of a stored message, opened for one request: what to show, what to send.
+
+Nothing of a message is kept in memory whole; what is remembered between requests is where its parts begin.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, abort, render_template, request
+
+from restante.store.blobs import BlobReader
+from restante.vault import DataKey
+from restante_portal import display, guard, ranges
+from restante_portal.context import Portal
+from restante_portal.reading import Index, Part, decoded
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A stored message that this request may read."""
+
+    reader: BlobReader
+    index: Index
+    sizes: dict[int, int]
+
+    @classmethod
+    def of(cls, here: Portal, key: DataKey, size: int) -> Opened:
+        """Open the blob of ``key``.  Raises ``CannotOpen`` and ``StoreUnavailable``."""
+        reader = BlobReader(here.store, key, size)
+        index, sizes = here.indexes.get(reader, key.blob_id)
+        return cls(reader, index, sizes)
+
+    def part(self, number: int) -> Part:
+        """The part of that number, or 404."""
+        for part in self.index.parts:
+            if part.number == number:
+                return part
+        abort(404)
+
+    def size_of(self, part: Part) -> int:
+        """The decoded size, counted once."""
+        if part.number not in self.sizes:
+            self.sizes[part.number] = sum(len(piece) for piece in decoded(self.reader.read, part))
+        return self.sizes[part.number]
+
+
+def summary_of(note: bytes) -> dict[str, Any]:
+    """The sealed summary; empty where it is not what we expect."""
+    try:
+        found = json.loads(note)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def send_part(opened: Opened, number: int, tag: str) -> Response:
+    """An attachment as a resumable download."""
+    part = opened.part(number)
+    size = opened.size_of(part)
+
+    def produce(start: int, end: int) -> Iterator[bytes]:
+        return ranges.window(decoded(opened.reader.read, part), start, end)
+
+    return ranges.download(produce, size, file_name=name_of(part), tag=f"{tag}-{number}")
+
+
+def send_whole(opened: Opened, tag: str) -> Response:
+    """The message exactly as it was sent."""
+    return ranges.download(opened.reader.read, opened.reader.size, file_name="message.eml", tag=tag)
+
+
+_ENDINGS = {"message/rfc822": ".eml", "text/plain": ".txt", "text/html": ".html", "image/png": ".png",
+            "image/jpeg": ".jpg", "image/gif": ".gif", "application/pdf": ".pdf", "text/calendar": ".ics"}
+
+
+def name_of(part: Part) -> str:
+    """A name for the download of any part."""
+    return ranges.safe_name(part.file_name) if part.file_name else f"part-{part.number}" + _ENDINGS.get(part.content_type, "")
+
+
+def send_body(opened: Opened, number: int) -> Response:
+    """An HTML part, sanitised, for the sandboxed frame."""
+    part = opened.part(number)
+    if part not in opened.index.bodies or part.content_type != "text/html":
+        abort(404)
+    safe = display.show_html(opened.reader, opened.index, part)
+    guard.as_frame()
+    return Response(render_template("body.html", safe=safe), mimetype="text/html")
+
+
+def shown(opened: Opened) -> dict[str, Any]:
+    """What the template of a message needs of its content."""
+    prefer_text = request.args.get("view") == "text"
+    view = display.view(opened.reader, opened.index, prefer_text=prefer_text)
+    links_found: list[str] = []
+    withheld = 0
+    whole = True
+    for part in view.frames:
+        safe = display.show_html(opened.reader, opened.index, part)
+        links_found += safe.links
+        withheld += safe.withheld
+        whole = whole and safe.whole
+    return {
+        "texts": view.texts,
+        "frames": view.frames,
+        "frames_whole": whole,
+        "has_other_form": view.has_other_form,
+        "prefer_text": prefer_text,
+        "attachments": [(part, name_of(part), opened.size_of(part)) for part in display.attachments(opened.index)],
+        "links": links_found,
+        "withheld": withheld,
+        "complete": opened.index.complete,
+    }

@@ -1,0 +1,86 @@
+"""What every request needs, made once for each process and kept with the application."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from flask import abort, current_app, request, session
+
+from restante.settings import Settings
+from restante.store.engine import Store
+from restante.vault import Opener, Sealer
+from restante_portal.reading import IndexCache
+
+EXTENSION = "restante"
+CSRF_FIELD = "form_key"
+
+
+@dataclass(frozen=True)
+class Portal:
+    """Settings, store and keys.  ``key`` derives secrets that only this service can derive again."""
+
+    settings: Settings
+    store: Store
+    clock: Callable[[], float]
+    vault: Opener = field(repr=False)
+    worker: Sealer = field(repr=False)
+    key: bytes = field(repr=False)
+    indexes: IndexCache = field(default_factory=IndexCache, repr=False)
+
+    @property
+    def https(self) -> bool:
+        """Whether browsers reach us by https; false only on localhost, as the settings demand."""
+        return self.settings.portal.url.startswith("https:")
+
+    def cookie_name(self, name: str) -> str:
+        """A cookie's name.  Without https there is no ``__Host-``: browsers would drop the cookie."""
+        return f"__Host-{name}" if self.https else name
+
+    def derive(self, purpose: str, *parts: str) -> str:
+        """A secret for ``purpose`` and ``parts``, URL-safe, 256 bits."""
+        text = "\0".join((purpose, *parts)).encode("utf-8", "replace")
+        return base64.urlsafe_b64encode(hmac.digest(self.key, text, hashlib.sha256)).rstrip(b"=").decode()
+
+
+def portal() -> Portal:
+    """The current application's."""
+    return cast(Portal, current_app.extensions[EXTENSION])
+
+
+def browser_id() -> str:
+    """A secret that names this browser, in the signed session cookie.  Made at the first call.
+
+    The cookie is SameSite=Lax, so that it also arrives when the recipient comes from a webmail page.
+    """
+    found = session.get("browser")
+    if not isinstance(found, str):
+        found = session["browser"] = secrets.token_urlsafe(32)
+    return found
+
+
+def csrf_token() -> str:
+    """What a form of ours must carry: bound to this browser and, where someone is signed in, to that session."""
+    here = portal()
+    return here.derive("form", browser_id(), request.cookies.get(here.cookie_name("restante-admin"), ""))
+
+
+def require_csrf() -> None:
+    """Refuse a POST whose form did not come from our own page in this browser.
+
+    ``Referer`` and ``Origin`` are of no use here: our own Referrer-Policy blanks them.
+    """
+    sent = request.form.get(CSRF_FIELD, "")
+    known = "browser" in session
+    if not known or not hmac.compare_digest(sent.encode("utf-8", "replace"), csrf_token().encode()):
+        abort(400, "form-key")
+
+
+def client_address() -> str:
+    """The client's address; a proxy's word counts only when the settings say how many proxies are ours."""
+    return request.remote_addr or ""

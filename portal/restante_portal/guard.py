@@ -1,0 +1,115 @@
+"""What holds for every answer: headers, the right host, error pages that give nothing away."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import structlog
+from flask import Flask, Response, abort, g, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from restante.store.engine import StoreUnavailable
+from restante.vault import CannotOpen
+from restante_portal.context import portal
+
+log = structlog.stdlib.get_logger(__name__)
+
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none';"
+    " frame-src 'self'; base-uri 'none'"
+)
+FRAME_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self';"
+    " base-uri 'none'; sandbox"
+)
+RETRY_SECONDS = 30
+
+_ALWAYS = {
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow, noarchive",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Origin-Agent-Cluster": "?1",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+def install(app: Flask) -> None:
+    """Put the guards around every route of ``app``."""
+    app.before_request(_right_host)
+    app.after_request(_headers)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(StoreUnavailable, _store_unavailable)
+    app.register_error_handler(CannotOpen, _cannot_open)
+    app.register_error_handler(Exception, _defect)
+
+
+def as_frame() -> None:
+    """The current answer is shown in a frame of our own page."""
+    g.restante_frame = True
+
+
+def _right_host() -> None:
+    """Another Host than the settings' is refused: a page of ours under a stranger's name is a stranger's page."""
+    if request.endpoint == "health":
+        return
+    expected = urlsplit(portal().settings.portal.url)
+    ours = _with_port(expected.netloc, expected.scheme)
+    if _with_port(request.environ.get("HTTP_HOST", ""), expected.scheme) != ours:
+        abort(400, "host")
+
+
+def _with_port(host: str, scheme: str) -> str:
+    default = ":443" if scheme == "https" else ":80"
+    host = host.strip().lower()
+    return host if host.rpartition("]")[2].count(":") else host + default
+
+
+def _headers(response: Response) -> Response:
+    for name, value in _ALWAYS.items():
+        response.headers[name] = value
+    framed = g.get("restante_frame", False) and response.status_code == 200
+    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else PAGE_POLICY
+    response.headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
+    public = request.endpoint == "static" and response.status_code == 200
+    response.headers["Cache-Control"] = "public, max-age=3600" if public else "no-store"
+    if portal().https:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    return response
+
+
+def _page(status: int, *, reason: str = "") -> Response:
+    return Response(render_template("error.html", status=status, reason=reason), status=status, mimetype="text/html")
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.response is not None and error.code is not None and error.code < 400:
+        return Response(error.get_body(), status=error.code)
+    if error.code is not None and 300 <= error.code < 400:
+        return Response(status=error.code, headers={"Location": dict(error.get_headers()).get("Location", "/")})
+    response = _page(error.code or 500, reason=error.description or "")
+    if error.code == 405:
+        response.headers["Allow"] = dict(error.get_headers()).get("Allow", "GET, HEAD")
+    return response
+
+
+def _store_unavailable(error: StoreUnavailable) -> Response:
+    log.error("store-unavailable", cause=str(error))
+    response = _page(503, reason="store")
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+def _cannot_open(error: CannotOpen) -> Response:
+    log.error("cannot-open", cause=str(error))
+    response = _page(503, reason="cannot-open")
+    response.headers["Retry-After"] = "600"
+    return response
+
+
+def _defect(error: Exception) -> Response:
+    # The request's boundary.  Flask would log the path, which holds the token of a link; the endpoint tells enough.
+    log.error("defect", endpoint=request.endpoint, exc_info=error)
+    return _page(500)

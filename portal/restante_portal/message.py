@@ -1,0 +1,110 @@
+"""A recipient inside the pickup window: the message, its attachments, saving and closing it.
+
+Every request looks the window up again, so that expiry and recall take effect at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flask import Blueprint, Response, abort, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from restante.store import links
+from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
+from restante_portal.context import Portal, portal, require_csrf
+from restante_portal.pickup import held_secrets, set_secrets, window_id
+
+blueprint = Blueprint("message", __name__)
+
+
+@dataclass(frozen=True)
+class _Window:
+    secret: str = field(repr=False)
+    pickup: links.Pickup
+
+
+def _window(here: Portal) -> _Window | None:
+    """This browser's window that the address names, or its latest; ``None`` when it is over."""
+    wanted = request.args.get("window", "") or request.form.get("window", "")
+    for secret in held_secrets(here):
+        if wanted and window_id(secret) != wanted:
+            continue
+        try:
+            return _Window(secret, links.find_pickup(here.store, here.vault, secret, now=here.clock()))
+        except links.NoPickup:
+            continue
+    return None
+
+
+def _require_window(here: Portal) -> _Window:
+    window = _window(here)
+    if window is None:
+        abort(403, "window")
+    g.restante_window = window_id(window.secret)
+    return window
+
+
+def _opened(here: Portal, window: _Window) -> Opened:
+    return Opened.of(here, window.pickup.key, window.pickup.size)
+
+
+@blueprint.get("/message")
+def show() -> str:
+    """The message."""
+    here = portal()
+    window = _require_window(here)
+    opened = _opened(here, window)
+    return render_template(
+        "message.html",
+        window=window_id(window.secret),
+        pickup=window.pickup,
+        summary=summary_of(window.pickup.summary),
+        index=opened.index,
+        **shown(opened),
+    )
+
+
+@blueprint.get("/message/body")
+@blueprint.get("/message/body/<int:number>")
+def body(number: int = 0) -> Response:
+    """The HTML of the message, for the frame."""
+    here = portal()
+    opened = _opened(here, _require_window(here))
+    html = [part.number for part in opened.index.bodies if part.content_type == "text/html"]
+    return send_body(opened, number or (html[0] if html else 0))
+
+
+@blueprint.get("/message/attachments/<int:number>")
+def attachment(number: int) -> Response:
+    """One attachment, decoded, byte by byte as the sender attached it."""
+    here = portal()
+    window = _require_window(here)
+    return send_part(_opened(here, window), number, window_id(window.secret))
+
+
+@blueprint.get("/message.eml")
+def save() -> Response:
+    """The whole message, byte by byte as it was sent."""
+    here = portal()
+    window = _require_window(here)
+    return send_whole(_opened(here, window), window_id(window.secret))
+
+
+@blueprint.post("/message/close")
+def close() -> BaseResponse:
+    """End the window before its time, as on somebody else's computer."""
+    require_csrf()
+    here = portal()
+    window = _window(here)
+    response = redirect(url_for("message.closed"), 303)
+    if window is not None:
+        links.close_window(here.store, window.secret, now=here.clock())
+        set_secrets(here, response, [each for each in held_secrets(here) if each != window.secret])
+    return response
+
+
+@blueprint.get("/closed")
+def closed() -> str:
+    """After closing."""
+    return render_template("closed.html")

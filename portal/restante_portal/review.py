@@ -1,0 +1,232 @@
+"""Administrators at work: the queue, one message, what becomes of it, the audit trail.
+
+What is shown was written by strangers; it passes the same walls as on the recipient's pages.  Two reviewers who act
+on the same delivery: one succeeds, the other is told who was not fast enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from restante.store import holding, queue
+from restante.store.models import DeliveryState
+from restante.vault import CannotOpen, DataKey
+from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
+from restante_portal.context import Portal, portal
+from restante_portal.signin import current, signed_in_only
+
+blueprint = Blueprint("review", __name__, url_prefix="/admin")
+
+PAGE = 50
+TLS_SECONDS = 24 * 3600
+REASON_CAP = 2000
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of the queue with its subject, opened for this page only."""
+
+    row: queue.QueueRow
+    subject: str
+    readable: bool
+
+
+@blueprint.get("/")
+@signed_in_only
+def queue_page() -> str:
+    """The queue: filter, order, page by page."""
+    here = portal()
+    wanted = _filter()
+    after = queue.Cursor.parse(request.args.get("after", ""))
+    page = queue.page(here.store, wanted, after=after, limit=PAGE)
+    return render_template(
+        "admin/queue.html",
+        who=current(),
+        wanted=wanted,
+        states=list(DeliveryState),
+        rows=[_listed(here, row) for row in page.rows],
+        count=queue.count(here.store, wanted),
+        counted_up_to=queue.COUNTED_UP_TO,
+        first_page=after is None,
+        first=url_for("review.queue_page") + "?" + _query(wanted),
+        following=f"{url_for('review.queue_page')}?{_query(wanted, after=str(page.after))}" if page.after else "",
+    )
+
+
+def _filter() -> queue.Filter:
+    given = {name: request.args.get(name, "").strip()[:200] for name in ("sender", "domain", "rule", "text")}
+    wanted = queue.Filter(**given, oldest_first=request.args.get("order") == "oldest")
+    try:
+        return replace(wanted, state=DeliveryState(request.args.get("state", DeliveryState.QUARANTINED)))
+    except ValueError:
+        return wanted
+
+
+def _query(wanted: queue.Filter, **more: str) -> str:
+    given = {"state": str(wanted.state), "sender": wanted.sender, "domain": wanted.domain, "rule": wanted.rule,
+             "text": wanted.text, "order": "oldest" if wanted.oldest_first else "", **more}
+    return urlencode({name: value for name, value in given.items() if value})
+
+
+def _listed(here: Portal, row: queue.QueueRow) -> Listed:
+    try:
+        key = here.vault.unwrap(row.blob_id, row.wrapped_key)
+        summary = summary_of(key.open_note(row.summary, "summary"))
+    except CannotOpen:
+        return Listed(row, "", readable=False)
+    return Listed(row, str(summary.get("subject", "")), readable=True)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    review: queue.Review
+    key: DataKey | None
+
+
+def _seen(here: Portal, delivery_id: str) -> _Seen:
+    try:
+        found = queue.review(here.store, delivery_id)
+    except queue.NotInQueue:
+        abort(404)
+    if found.wrapped_key is None:
+        return _Seen(found, None)  # its time is over: what happened stays, the content is gone
+    return _Seen(found, here.vault.unwrap(found.blob_id, found.wrapped_key))
+
+
+def _opened(here: Portal, delivery_id: str) -> Opened:
+    seen = _seen(here, delivery_id)
+    if seen.key is None:
+        abort(404)
+    return Opened.of(here, seen.key, seen.review.size)
+
+
+@blueprint.get("/messages/<delivery_id>")
+@signed_in_only
+def message(delivery_id: str) -> str:
+    """One message: why it is here, where each copy is, and its content made safe."""
+    here = portal()
+    seen = _seen(here, delivery_id)
+    content: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    if seen.key is not None:
+        summary = summary_of(seen.key.open_note(seen.review.summary, "summary"))
+        opened = Opened.of(here, seen.key, seen.review.size)
+        content = {"index": opened.index, **shown(opened)}
+        queue.record_view(here.store, seen.review, actor=current().actor, now=here.clock())
+    findings = [each for each in summary.get("findings") or [] if isinstance(each, dict)]
+    return render_template(
+        "admin/message.html", who=current(), review=seen.review, summary=summary, findings=findings, **content
+    )
+
+
+@blueprint.get("/messages/<delivery_id>/body/<int:number>")
+@signed_in_only
+def body(delivery_id: str, number: int) -> Response:
+    """An HTML body, for the frame."""
+    return send_body(_opened(portal(), delivery_id), number)
+
+
+@blueprint.get("/messages/<delivery_id>/attachments/<int:number>")
+@signed_in_only
+def attachment(delivery_id: str, number: int) -> Response:
+    """One attachment, for a reviewer."""
+    return send_part(_opened(portal(), delivery_id), number, delivery_id)
+
+
+@blueprint.get("/messages/<delivery_id>/message.eml")
+@signed_in_only
+def save(delivery_id: str) -> Response:
+    """The whole message, for a reviewer."""
+    return send_whole(_opened(portal(), delivery_id), delivery_id)
+
+
+Act = Callable[[Portal, str], None]
+
+
+def _actions(text: str) -> dict[str, Act]:
+    actor = current().actor
+
+    def to_tls(here: Portal, delivery_id: str) -> None:
+        now = here.clock()
+        holding.release_to_tls(
+            here.store, here.vault, here.worker, delivery_id, deadline=now + TLS_SECONDS, actor=actor, now=now
+        )
+
+    def to_portal(here: Portal, delivery_id: str) -> None:
+        holding.release_to_portal(here.store, delivery_id, actor=actor, now=here.clock())
+
+    def reject(here: Portal, delivery_id: str) -> None:
+        holding.reject(here.store, delivery_id, text=text, actor=actor, now=here.clock())
+
+    def delete(here: Portal, delivery_id: str) -> None:
+        holding.delete(here.store, delivery_id, actor=actor, now=here.clock())
+
+    return {"release-tls": to_tls, "release-portal": to_portal, "reject": reject, "delete": delete}
+
+
+@blueprint.post("/act")
+@signed_in_only
+def act() -> BaseResponse:
+    """Do something with one or several deliveries.  Rejecting and deleting ask once more."""
+    here = portal()
+    action = request.form.get("action", "")
+    chosen = list(dict.fromkeys(request.form.getlist("delivery")))[: PAGE * 2]
+    text = request.form.get("text", "").replace("\r\n", "\n").strip()[:REASON_CAP]
+    actions = _actions(text)
+    if action not in actions:
+        abort(400)
+    if not chosen:
+        flash("nothing-chosen", "late")
+        return redirect(url_for("review.queue_page"), 303)
+    missing_text = action == "reject" and not text
+    if action in {"reject", "delete"} and (request.form.get("confirmed") != "yes" or missing_text):
+        known = queue.recipients(here.store, chosen)
+        asked_before = request.form.get("confirmed") == "yes"
+        page = render_template(
+            "admin/confirm.html", who=current(), action=action, known=known, missing=asked_before and missing_text
+        )
+        return Response(page, status=400 if asked_before else 200)
+    _do(here, action, actions[action], chosen)
+    return redirect(url_for("review.queue_page"), 303)
+
+
+def _do(here: Portal, action: str, perform: Act, chosen: list[str]) -> None:
+    done, late, unreadable = 0, [], 0
+    for delivery_id in chosen:
+        try:
+            perform(here, delivery_id)
+        except holding.IllegalTransition:
+            late.append(delivery_id)
+        except CannotOpen:
+            unreadable += 1
+        else:
+            done += 1
+    if done:
+        flash(f"{action}\t{done}", "done")
+    for recipient, state in queue.recipients(here.store, late[:5]).values():
+        flash(f"late\t{recipient}\t{state}", "late")
+    if len(late) > 5 or (late and not queue.recipients(here.store, late[:5])):
+        flash(f"late-more\t{len(late)}", "late")
+    if unreadable:
+        flash(f"unreadable\t{unreadable}", "late")
+
+
+@blueprint.get("/audit")
+@signed_in_only
+def audit_page() -> str:
+    """What happened, the newest first."""
+    here = portal()
+    before = request.args.get("before", "")
+    message_id = request.args.get("message", "")[:32]
+    rows, following = queue.audit_page(
+        here.store, before=int(before) if before.isdigit() and len(before) < 19 else None, message_id=message_id
+    )
+    return render_template(
+        "admin/audit.html", who=current(), rows=rows, following=following, message_id=message_id, first_page=not before
+    )

@@ -1,0 +1,101 @@
+"""Administrators: signing in and out, and who is signed in.
+
+Sessions are rows in the store, not Flask-Login's: that keeps a user's id in a signed cookie, which the server cannot
+take back, and all that is left of it then is one decorator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import structlog
+from flask import Blueprint, Response, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from restante.store import admins, throttle
+from restante_portal.context import client_address, portal, require_csrf
+
+blueprint = Blueprint("signin", __name__, url_prefix="/admin")
+log = structlog.stdlib.get_logger(__name__)
+
+PER_NAME_AND_CLIENT = throttle.Limit("signin-name-client", 5, 900)
+PER_CLIENT = throttle.Limit("signin-client", 20, 900)
+
+_COOKIE = "restante-admin"
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def current() -> admins.SignedIn:
+    """The administrator of this request; only behind :func:`signed_in_only`."""
+    who = g.restante_admin
+    assert isinstance(who, admins.SignedIn)  # noqa: S101  a view without its decorator is a defect
+    return who
+
+
+def signed_in_only(view: Callable[_P, _R]) -> Callable[_P, _R | BaseResponse]:
+    """Let only administrators pass; check the form key of whatever changes something."""
+
+    @wraps(view)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R | BaseResponse:
+        here = portal()
+        secret = request.cookies.get(here.cookie_name(_COOKIE), "")
+        try:
+            g.restante_admin = admins.signed_in(here.store, secret, now=here.clock())
+        except admins.NotSignedIn:
+            return redirect(url_for("signin.form"), 303)
+        if request.method not in {"GET", "HEAD", "OPTIONS"}:
+            require_csrf()
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+@blueprint.get("/sign-in")
+def form() -> str:
+    """The form."""
+    return render_template("admin/sign_in.html")
+
+
+@blueprint.post("/sign-in")
+def sign_in() -> BaseResponse:
+    """Begin a session.  Wrong name and wrong password are told alike and take as long."""
+    require_csrf()
+    here = portal()
+    now = here.clock()
+    name, password = request.form.get("name", "")[:64], request.form.get("password", "")[:1024]
+    client = throttle.client_key(client_address())
+    counters = (PER_NAME_AND_CLIENT.of(name.strip().lower(), client), PER_CLIENT.of(client))
+    seconds = here.settings.portal.admin_session_minutes * 60
+    try:
+        throttle.take(here.store, counters, now=now)
+        secret = admins.sign_in(here.store, name, password, session_seconds=seconds, now=now)
+    except throttle.Throttled as error:
+        minutes = max(1, -(-int(error.retry_after) // 60))
+        page = Response(render_template("admin/sign_in.html", problem="throttled", minutes=minutes), status=429)
+        page.headers["Retry-After"] = str(int(error.retry_after))
+        return page
+    except admins.NotSignedIn:
+        log.warning("sign-in-refused", client=client)
+        return Response(render_template("admin/sign_in.html", problem="wrong"), status=403)
+    throttle.give_back(here.store, counters)
+    response = redirect(url_for("review.queue_page"), 303)
+    response.set_cookie(
+        here.cookie_name(_COOKIE), secret, httponly=True, secure=here.https, samesite="Strict", path="/"
+    )
+    return response
+
+
+@blueprint.post("/sign-out")
+@signed_in_only
+def sign_out() -> BaseResponse:
+    """End this session, on the server first."""
+    here = portal()
+    admins.sign_out(here.store, current(), now=here.clock())
+    response = redirect(url_for("signin.form"), 303)
+    response.delete_cookie(
+        here.cookie_name(_COOKIE), path="/", secure=here.https, httponly=True, samesite="Strict"
+    )
+    return response
