@@ -12,9 +12,11 @@ import secrets
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
+from http import HTTPStatus
 
 from sqlalchemy import select
 
@@ -232,10 +234,10 @@ def run(*, leave: bool) -> int:
             print_table(rows)
             leaked = leaks(lab)
             print(f"\nSensitive bytes that a peer read in clear: {', '.join(leaked) or 'none'}")
-            _print_pickups(lab, services, rows)
+            dead = _print_pickups(lab, services, rows)
             if leave:
                 print(f"Done after {time.monotonic() - begun:.1f} s.")
-                return 0 if all(row.right for row in rows) and not leaked else 1
+                return 0 if all(row.right for row in rows) and not leaked and not dead else 1
             _print_administrator(services, store)
         finally:
             store.close()
@@ -244,11 +246,30 @@ def run(*, leave: bool) -> int:
     return 0
 
 
-def _print_pickups(lab: Lab, services: RestanteServices, rows: Sequence[Row]) -> None:
+def _print_pickups(lab: Lab, services: RestanteServices, rows: Sequence[Row]) -> list[str]:
+    """Print the links and codes; returns the links that the portal does not answer.
+
+    Looking at a link opens nothing: only the form on its page does.
+    """
+    links = []
     for row in rows:
         if row.seen.copy == "portal":
             found = pickup(lab, services, row.recipient)
+            links.append(found.link)
             print(f"\nPickup for {found.recipient}: {found.link}\n  access code: {found.code}")
+    dead = [link for link in links if not answers(link)]
+    for link in dead:
+        print(f"The portal does not answer {link}")
+    return dead
+
+
+def answers(address: str) -> bool:
+    """Whether a GET of ``address`` is answered with 200."""
+    try:
+        with urllib.request.urlopen(address, timeout=10) as response:
+            return bool(response.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _print_administrator(services: RestanteServices, store: Store) -> None:

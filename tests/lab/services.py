@@ -6,7 +6,6 @@ reaches it.  Each can be killed, paused and started again by a test, with enviro
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from restante.settings import Settings, load_settings
 from tests.lab.netns import Host, run_command
 from tests.lab.postfix import PostfixConfig, PrivatePostfix
 from tests.lab.process import Process, Processes, wait_for_service
-from tests.lab.waiting import LabError, milter_answers, tcp_port_answers, unix_socket_answers
+from tests.lab.waiting import LabError, free_port, milter_answers, tcp_port_answers, unix_socket_answers
 
 READY_SECONDS = 30.0
 RESTANTE = Path(sys.executable).with_name("restante")
@@ -110,7 +109,7 @@ class RestanteServices:
 
     def install(self) -> None:
         """``restante init``, the policy, and an up-to-date database."""
-        port = self._options.portal_port or _free_port()
+        port = self._options.portal_port or free_port()
         changes = {
             **QUICK,
             "milter.socket": str(self._sockets / "milter.sock"),
@@ -195,10 +194,3 @@ class RestanteServices:
             unix_socket_answers(self.settings.worker.socketmap)
             and self._mta.call(lambda: tcp_port_answers(intake.host, intake.port))
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,13 @@ import dns.rcode
 import pytest
 
 from tests.lab import mail
+from tests.lab.certificates import CertificateAuthority
 from tests.lab.dns import Record
 from tests.lab.lab import Lab, PeerSpec
 from tests.lab.netns import NETNS_ETC, RUN_ROOT, cleanup, namespaces
-from tests.lab.process import started_at
-from tests.lab.waiting import LabError, wait_until
+from tests.lab.postfix import PostfixConfig, PrivatePostfix
+from tests.lab.process import Processes, started_at
+from tests.lab.waiting import LabError, free_port, tcp_port_answers, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -151,6 +154,26 @@ def test_a_peer_can_come_and_go(lab: Lab) -> None:
 
 def test_inside_a_namespace_resolv_conf_names_the_lab(lab: Lab) -> None:
     assert f"nameserver {lab.network.nameserver}" in lab.mta.run(["cat", "/etc/resolv.conf"]).stdout
+
+
+def test_a_private_postfix_runs_on_the_hosts_loopback_beside_an_installed_one() -> None:
+    with tempfile.TemporaryDirectory(prefix=f"rst{os.getpid()}-", dir=RUN_ROOT) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        processes = Processes(directory)
+        authority = CertificateAuthority(directory)
+        postfix = PrivatePostfix(directory / "postfix", processes, host=None, ca_file=authority.bundle)
+        postfix.prepare()
+        postfix.configure(PostfixConfig(port=free_port(), main_cf={"default_transport": "discard"}))
+        try:
+            postfix.start()
+            sent = mail.send(mail.newsletter(), mail.SENDER, mail.RECIPIENTS, host=None, port=postfix.port)
+            assert sent.accepted
+            postfix.wait_for_log("relay=none.*status=sent \\(tls.example\\)")
+            postfix.wait_empty()
+        finally:
+            processes.stop_all()
+        assert not tcp_port_answers("127.0.0.1", postfix.port)
 
 
 _VICTIM = """
