@@ -272,7 +272,10 @@ def _verifying_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def _accepting_context() -> ssl.SSLContext:
-    """Encrypts to anyone.  Level 1 is what mandatory TLS in Postfix accepts; anonymous ciphers stay out."""
+    """Encrypts to anyone, but not with anything: anonymous ciphers and keys below OpenSSL's level 1 are no TLS.
+
+    Postfix at ``encrypt`` would take weaker keys still, so what passes here is never refused there.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False

@@ -53,6 +53,7 @@ TABLE: dict[str, tuple[Make, Level, str]] = {
     "untrusted chain": (lambda c: peers.tls(c.untrusted()), Level.ENCRYPTED, "without a verifiable certificate"),
     "expired certificate": (lambda c: peers.tls(c.expired()), Level.ENCRYPTED, "without a verifiable certificate"),
     "wrong name": (lambda c: peers.tls(c.misnamed()), Level.ENCRYPTED, "without a verifiable certificate"),
+    "weak key": (lambda c: peers.tls(c.weak()), Level.ENCRYPTED, "without a verifiable certificate"),
     "only TLS 1.1": (lambda c: peers.tls(c.old()), Level.NONE, "TLS handshake"),
     "only anonymous ciphers": (lambda c: peers.tls(c.anonymous()), Level.NONE, "TLS handshake"),
     "no STARTTLS": (lambda _: says(GREETING, peers.EHLO_PLAIN), Level.NONE, "does not offer STARTTLS"),

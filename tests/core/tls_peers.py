@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Self
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 EHLO = b"250-peer.test\r\n250-PIPELINING\r\n250 STARTTLS\r\n"
 EHLO_PLAIN = b"250-peer.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
@@ -50,6 +55,23 @@ class Certificates:
 
     def misnamed(self) -> ssl.SSLContext:
         return _server(self._ca.issue_cert("other.test"))
+
+    def weak(self) -> ssl.SSLContext:
+        """Shows a self-signed certificate with a 1024-bit key: below what may be trusted, above no TLS at all."""
+        key = rsa.generate_private_key(public_exponent=65_537, key_size=1024)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+        now = dt.datetime.now(dt.UTC)
+        builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+        path = self.ca_file.with_name("weak.pem")
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.load_cert_chain(path)
+        return context
 
     def old(self) -> ssl.SSLContext:
         """Speaks TLS 1.0 and 1.1 only."""
