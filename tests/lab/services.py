@@ -161,6 +161,10 @@ class RestanteServices:
         """The process of ``service``: ``kill``, ``pause``, ``resume``, ``signal``, ``log_text``."""
         return self._running[service]
 
+    def runs(self, service: Service) -> bool:
+        """Whether ``service`` was started and has not exited."""
+        return service in self._running and self._running[service].alive
+
     def stop(self, *services: Service) -> None:
         """Stop ``services``, or all of them, in good order."""
         for service in services or tuple(reversed(Service)):

@@ -1,0 +1,37 @@
+"""The site that all end-to-end tests share: started once, put back to a known state before each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from restante.store.engine import Store
+from tests.e2e.world import POLICY, World
+from tests.lab.lab import Lab, PeerSpec
+from tests.lab.services import ServiceOptions
+
+PEERS = (PeerSpec("tls.example", "tls"), PeerSpec("clear.example", "clear"))
+
+
+@pytest.fixture(scope="session")
+def running_world() -> Iterator[World]:
+    """The lab with all services.  Tests that must have a lab of their own start one instead."""
+    with Lab(peers=PEERS, options=ServiceOptions(policy=POLICY)) as lab:
+        services = lab.services
+        assert services is not None
+        store = Store(services.settings.database)
+        try:
+            yield World(lab, services, store)
+        finally:
+            store.close()
+
+
+@pytest.fixture
+def world(running_world: World) -> Iterator[World]:
+    """The site as at its start, with a new marker."""
+    running_world.begin()
+    try:
+        yield running_world
+    finally:
+        running_world.end()
