@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restante.tls.mx import MAX_HOSTS, BadNextHop, MxAnswer, MxResolver, NextHop, NoResolver, Outcome
@@ -154,6 +154,28 @@ def test_an_mx_that_names_no_host_is_a_host_without_addresses(exchange: str) -> 
 def test_what_cannot_be_a_peer_is_no_address(address: str) -> None:
     answer = lookup("ok.test", lambda s: s.domain("ok.test", (10, "mx.ok.test", address)))
     assert answer.hosts[0].addresses == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    changes=st.dictionaries(st.integers(min_value=2, max_value=90), st.integers(0, 255), max_size=6),
+    cut=st.integers(min_value=0, max_value=40),
+)
+def test_no_bytes_from_dns_raise(changes: dict[int, int], cut: int) -> None:
+    def corrupt(wire: bytes) -> bytes:
+        damaged = bytearray(wire)
+        for place, value in changes.items():
+            if place < len(damaged):
+                damaged[place] = value
+        return bytes(damaged[: len(damaged) - cut])
+
+    def arrange(server: FaultyDns) -> None:
+        server.corrupt = corrupt
+        server.domain("ok.test", (10, "mx.ok.test", "127.0.0.2"), (20, "mx2.ok.test", "127.0.0.3"))
+
+    answer = lookup("ok.test", arrange, timeout=0.05)
+    assert answer.outcome in Outcome
+    assert all(host.name.isprintable() for host in answer.hosts)
 
 
 NEXT_HOPS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Self
 
 import dns.exception
@@ -18,13 +19,14 @@ import dns.rrset
 class FaultyDns(asyncio.DatagramProtocol):
     """Answers from ``records`` (name, type → data), unless ``faults`` names a fault for the name or name/type.
 
-    Faults: ``servfail``, ``silent``, ``garbage``, ``truncated-rdata``.  Names that end in ``test`` exist when they
-    have any record; everything else is NXDOMAIN.
+    Faults: ``servfail``, ``silent``, ``garbage``, ``truncated-rdata``.  ``corrupt`` is applied to every answer.
+    A name exists when it has any record; every other is NXDOMAIN.
     """
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], list[str]] = {}
         self.faults: dict[str, str] = {}
+        self.corrupt: Callable[[bytes], bytes] = bytes
         self.questions: list[tuple[str, str]] = []
         self.authenticated = False
         self.ttl = 300
@@ -64,7 +66,7 @@ class FaultyDns(asyncio.DatagramProtocol):
         self.questions.append((name, kind))
         answer = self._answer(query, name, kind)
         if answer is not None and self._transport is not None:
-            self._transport.sendto(answer, addr)
+            self._transport.sendto(self.corrupt(answer), addr)
 
     def _answer(self, query: dns.message.Message, name: str, kind: str) -> bytes | None:
         fault = self.faults.get(f"{name}/{kind}") or self.faults.get(name)
