@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 import click
-from gunicorn.app.base import BaseApplication
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # comes without types
 from nacl.public import PrivateKey
 
 from restante import log
@@ -40,7 +40,7 @@ class _WithoutTokens(logging.Filter):
         return True
 
 
-class Server(BaseApplication):  # type: ignore[misc]  # gunicorn comes without types
+class Server(BaseApplication):  # type: ignore[misc]  # comes without types
     """gunicorn with our settings and nothing from its command line or environment."""
 
     def __init__(self, settings: Settings) -> None:

@@ -36,10 +36,10 @@ class Opened:
 
     def part(self, number: int) -> Part:
         """The part of that number, or 404."""
-        for part in self.index.parts:
-            if part.number == number:
-                return part
-        abort(404)
+        found = next((part for part in self.index.parts if part.number == number), None)
+        if found is None:
+            abort(404)
+        return found
 
     def size_of(self, part: Part) -> int:
         """The decoded size, counted once."""
@@ -73,13 +73,23 @@ def send_whole(opened: Opened, tag: str) -> Response:
     return ranges.download(opened.reader.read, opened.reader.size, file_name="message.eml", tag=tag)
 
 
-_ENDINGS = {"message/rfc822": ".eml", "text/plain": ".txt", "text/html": ".html", "image/png": ".png",
-            "image/jpeg": ".jpg", "image/gif": ".gif", "application/pdf": ".pdf", "text/calendar": ".ics"}
+_ENDINGS = {
+    "message/rfc822": ".eml",
+    "text/plain": ".txt",
+    "text/html": ".html",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/gif": ".gif",
+    "application/pdf": ".pdf",
+    "text/calendar": ".ics",
+}
 
 
 def name_of(part: Part) -> str:
     """A name for the download of any part."""
-    return ranges.safe_name(part.file_name) if part.file_name else f"part-{part.number}" + _ENDINGS.get(part.content_type, "")
+    if part.file_name:
+        return ranges.safe_name(part.file_name)
+    return f"part-{part.number}{_ENDINGS.get(part.content_type, '')}"
 
 
 def send_body(opened: Opened, number: int) -> Response:

@@ -29,10 +29,61 @@ IMAGE_TYPES = {
     "image/webp": b"RIFF",
 }
 
-_TAGS = set(
-    "a abbr b blockquote br caption center cite code col colgroup dd del div dl dt em font h1 h2 h3 h4 h5 h6 hr i img"
-    " ins li mark ol p pre q s samp small span strike strong sub sup table tbody td tfoot th thead tr tt u ul var".split()
-)
+_TAGS = {
+    "a",
+    "abbr",
+    "b",
+    "blockquote",
+    "br",
+    "caption",
+    "center",
+    "cite",
+    "code",
+    "col",
+    "colgroup",
+    "dd",
+    "del",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "font",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "i",
+    "img",
+    "ins",
+    "li",
+    "mark",
+    "ol",
+    "p",
+    "pre",
+    "q",
+    "s",
+    "samp",
+    "small",
+    "span",
+    "strike",
+    "strong",
+    "sub",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "tr",
+    "tt",
+    "u",
+    "ul",
+    "var",
+}
 _ATTRIBUTES = {
     "*": {"dir", "lang", "title", "align", "style"},
     "a": {"href"},
@@ -44,16 +95,66 @@ _ATTRIBUTES = {
     "ol": {"start", "type"},
     "col": {"span", "width"},
 }
-_STYLES = set(
-    "color background-color font-family font-size font-style font-weight line-height text-align text-decoration"
-    " text-indent vertical-align white-space width height margin margin-left margin-right margin-top margin-bottom"
-    " padding padding-left padding-right padding-top padding-bottom border border-collapse border-spacing border-color"
-    " border-style border-width border-top border-bottom border-left border-right list-style-type".split()
+_STYLES = {
+    "color",
+    "background-color",
+    "font-family",
+    "font-size",
+    "font-style",
+    "font-weight",
+    "line-height",
+    "text-align",
+    "text-decoration",
+    "text-indent",
+    "vertical-align",
+    "white-space",
+    "width",
+    "height",
+    "margin",
+    "margin-left",
+    "margin-right",
+    "margin-top",
+    "margin-bottom",
+    "padding",
+    "padding-left",
+    "padding-right",
+    "padding-top",
+    "padding-bottom",
+    "border",
+    "border-collapse",
+    "border-spacing",
+    "border-color",
+    "border-style",
+    "border-width",
+    "border-top",
+    "border-bottom",
+    "border-left",
+    "border-right",
+    "list-style-type",
+}
+_STYLE_TRAP = re.compile(
+    r"[\\@<]|/\*|url|image|expression|var\s*\(|attr\s*\(|env\s*\(|src|javascript|-moz-", re.IGNORECASE
 )
-_STYLE_TRAP = re.compile(r"[\\@<]|/\*|url|image|expression|var\s*\(|attr\s*\(|env\s*\(|src|javascript|-moz-", re.IGNORECASE)
 _DATA_IMAGE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+", re.IGNORECASE)
-_GONE_WITH_CONTENT = {"script", "style", "title", "head", "template", "noscript", "textarea", "svg", "math", "iframe",
-                      "object", "noembed", "noframes", "xmp", "select", "video", "audio"}
+_GONE_WITH_CONTENT = {
+    "script",
+    "style",
+    "title",
+    "head",
+    "template",
+    "noscript",
+    "textarea",
+    "svg",
+    "math",
+    "iframe",
+    "object",
+    "noembed",
+    "noframes",
+    "xmp",
+    "select",
+    "video",
+    "audio",
+}
 
 
 @dataclass(frozen=True, slots=True)

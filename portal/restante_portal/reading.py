@@ -163,9 +163,7 @@ class _Indexer:
         header, body = self._header(start, end)
         self._entity(header, start, min(body, end), end, depth=depth, alternative=alternative)
 
-    def _leaf(
-        self, header: email.message.Message, content_type: str, start: int, end: int, alternative: int
-    ) -> None:
+    def _leaf(self, header: email.message.Message, content_type: str, start: int, end: int, alternative: int) -> None:
         if content_type.startswith("multipart/"):
             content_type = "text/plain"  # no part was found in it, so the bytes themselves are what there is
         encoding = str(header.get("Content-Transfer-Encoding") or "").strip().lower().split()

@@ -60,8 +60,11 @@ def queue_page() -> str:
 
 
 def _filter() -> queue.Filter:
-    given = {name: request.args.get(name, "").strip()[:200] for name in ("sender", "domain", "rule", "text")}
-    wanted = queue.Filter(**given, oldest_first=request.args.get("order") == "oldest")
+    sender, domain, rule, text = (
+        request.args.get(name, "").strip()[:200] for name in ("sender", "domain", "rule", "text")
+    )
+    oldest_first = request.args.get("order") == "oldest"
+    wanted = queue.Filter(sender=sender, domain=domain, rule=rule, text=text, oldest_first=oldest_first)
     try:
         return replace(wanted, state=DeliveryState(request.args.get("state", DeliveryState.QUARANTINED)))
     except ValueError:
@@ -69,8 +72,15 @@ def _filter() -> queue.Filter:
 
 
 def _query(wanted: queue.Filter, **more: str) -> str:
-    given = {"state": str(wanted.state), "sender": wanted.sender, "domain": wanted.domain, "rule": wanted.rule,
-             "text": wanted.text, "order": "oldest" if wanted.oldest_first else "", **more}
+    given = {
+        "state": str(wanted.state),
+        "sender": wanted.sender,
+        "domain": wanted.domain,
+        "rule": wanted.rule,
+        "text": wanted.text,
+        "order": "oldest" if wanted.oldest_first else "",
+        **more,
+    }
     return urlencode({name: value for name, value in given.items() if value})
 
 

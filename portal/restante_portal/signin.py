@@ -95,7 +95,5 @@ def sign_out() -> BaseResponse:
     here = portal()
     admins.sign_out(here.store, current(), now=here.clock())
     response = redirect(url_for("signin.form"), 303)
-    response.delete_cookie(
-        here.cookie_name(_COOKIE), path="/", secure=here.https, httponly=True, samesite="Strict"
-    )
+    response.delete_cookie(here.cookie_name(_COOKIE), path="/", secure=here.https, httponly=True, samesite="Strict")
     return response

@@ -138,8 +138,9 @@ def claim(
     """Open the link, once: returns the secret of the pickup window that was created, for the winner's cookie.
 
     ``secret``, where given, is one that only the browser in question can name again: when the answer to its first
-    try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code.  Raises :class:`NoSuchLink` when someone was first or the time is over,
-    ``CannotOpen`` when the message cannot be decrypted; the link is then still live.
+    try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code.  Raises
+    :class:`NoSuchLink` when someone was first or the time is over, ``CannotOpen`` when the message cannot be
+    decrypted; the link is then still live.
     """
     secret = secret or mint_token()
     with store.write() as session:
@@ -172,7 +173,10 @@ def claim(
 
 
 def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pickup:
-    """The open pickup window behind a cookie.  Raises :class:`NoPickup`, also after expiry or recall; ``CannotOpen``."""
+    """The open pickup window behind a cookie.
+
+    Raises :class:`NoPickup`, also after expiry or recall, and ``CannotOpen``.
+    """
     with store.read() as session:
         row = session.execute(
             select(PickupSession, Delivery, Message)
@@ -245,16 +249,12 @@ def request_fresh_link(store: Store, token: str, *, now: float) -> bool:
             select(Delivery, Message)
             .join(Link, Link.delivery_id == Delivery.id)
             .join(Message, Message.id == Delivery.message_id)
-            .where(
-                Link.token_hash == token_hash(token), Delivery.state.in_(PICKABLE), Message.expires_at > now
-            )
+            .where(Link.token_hash == token_hash(token), Delivery.state.in_(PICKABLE), Message.expires_at > now)
         ).one_or_none()
         if found is None:
             return False
         delivery, message = found
         payload = {"deliveries": [delivery.id], "cause": "fresh"}
         holding.queue_job(session, JobKind.NOTIFY, message.id, payload, now)
-        audit.record(
-            session, now, "recipient", "asked-fresh-link", message_id=message.id, delivery_id=delivery.id
-        )
+        audit.record(session, now, "recipient", "asked-fresh-link", message_id=message.id, delivery_id=delivery.id)
     return True

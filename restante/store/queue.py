@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Select, and_, func, or_, select, tuple_
 
@@ -17,6 +17,8 @@ from restante.store.engine import Store
 from restante.store.models import AuditRecord, Blob, Delivery, DeliveryState, Message
 
 COUNTED_UP_TO = 10_000
+
+_Query = TypeVar("_Query", bound=Select[*tuple[Any, ...]])
 
 
 class NotInQueue(Exception):
@@ -158,7 +160,7 @@ def count(store: Store, wanted: Filter) -> int:
         return session.scalar(select(func.count()).select_from(query.limit(COUNTED_UP_TO + 1).subquery())) or 0
 
 
-def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:
+def _filtered(query: _Query, wanted: Filter) -> _Query:
     conditions = [Delivery.state == wanted.state]
     if wanted.sender:
         conditions.append(Message.sender.icontains(wanted.sender, autoescape=True))

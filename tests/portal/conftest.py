@@ -190,7 +190,7 @@ class Browser:
         )
 
     def form_key(self, path: str = "/admin/sign-in") -> str:
-        page = self.get(path, follow_redirects=True).text
+        page: str = self.get(path, follow_redirects=True).text
         return page.partition('name="form_key" value="')[2].partition('"')[0]
 
     def open(self, link: links.MintedLink, code: str | None = None) -> Any:

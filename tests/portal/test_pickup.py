@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from restante.store import holding
-from restante_portal import pickup
 from tests.portal.conftest import SIMPLE, Browser, Post
 
 

@@ -1,0 +1,82 @@
+"""The portal as it runs in earnest: ``restante portal`` under gunicorn on a free port of localhost."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from restante.settings import Settings
+from tests.lab.waiting import tcp_port_answers, wait_until
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_settings(settings: Settings, path: Path) -> None:
+    """The settings file that reads as ``settings``."""
+    portal = settings.portal
+    path.write_text(
+        f"""hostname = "{settings.hostname}"
+organisation = "{settings.organisation}"
+database = "{settings.database}"
+credentials = "{settings.credentials}"
+[vault]
+key_id = "{settings.vault.key_id}"
+public_key = "{settings.vault.public_key}"
+worker_public_key = "{settings.vault.worker_public_key}"
+[portal]
+url = "{portal.url}"
+listen = "{portal.listen}"
+workers = {portal.workers}
+threads = {portal.threads}
+[notice]
+sender = "{settings.notice.sender}"
+contact = "{settings.notice.contact}"
+""",
+        encoding="utf-8",
+    )
+
+
+class PortalServer:
+    """A running portal; ``log`` is what it wrote."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.url = settings.portal.url
+        self._listen = settings.portal.listen
+        self._settings_path = folder / "restante.toml"
+        self._log_path = folder / "portal.log"
+        write_settings(settings, self._settings_path)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return self._log_path.read_text(encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        program = str(Path(sys.executable).with_name("restante"))
+        with self._log_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                [program, "--settings", str(self._settings_path), "portal"], stdout=output, stderr=output
+            )
+        wait_until(self._answers, 30, f"the portal to listen: {self._log_path}")
+        return self
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log
+        return tcp_port_answers(self._listen.host, self._listen.port)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(30)

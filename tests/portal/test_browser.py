@@ -1,0 +1,205 @@
+"""A whole pickup and a whole review in a real browser, at the real server; axe-core looks at every page and state."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from restante.settings import HostPort
+from restante.store import admins, holding
+from restante.store.models import DeliveryState
+from tests.portal import letters
+from tests.portal.conftest import Post, make_post, make_settings
+from tests.portal.server import PortalServer, free_port
+
+AXE = Path(__file__).parents[2] / ".cache/node_modules/axe-core/axe.min.js"
+SHOTS = os.environ.get("RESTANTE_SCREENSHOTS")
+PASSWORD = "correct horse battery"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium")
+        assert program, "chromium is missing: make setup installs it"
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
+    folder = tmp_path_factory.mktemp("portal")
+    port = free_port()
+    settings, worker_private = make_settings(
+        folder,
+        f"sqlite:///{folder}/restante.db",
+        url=f"http://localhost:{port}",
+        listen=HostPort("127.0.0.1", port),
+    )
+    post = make_post(settings, worker_private)
+    admins.add(post.store, "rosa", PASSWORD, now=post.clock())
+    with PortalServer(settings, folder):
+        yield post
+    post.store.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def context(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    made = chromium.new_context(color_scheme=request.param, accept_downloads=True)
+    yield made
+    made.close()
+
+
+class Visit:
+    """One browser tab that is looked at by axe and, when asked, photographed."""
+
+    def __init__(self, context: BrowserContext, post: Post, name: str) -> None:
+        self.page: Page = context.new_page()
+        self.scheme = "dark" if self.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
+        self.url = post.settings.portal.url
+        self.name = name
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.url + path)
+
+    def look(self, state: str) -> None:
+        """axe reports nothing here, at two widths, and nothing sticks out at 320 px."""
+        for width in (1280, 320):
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.evaluate(AXE.read_text(encoding="utf-8"))
+            result: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            assert result["violations"] == [], f"{state}: {json.dumps(result['violations'], indent=1)[:3000]}"
+            if SHOTS:
+                shot = Path(SHOTS) / f"{self.name}-{state}-{self.scheme}-{width}.png"
+                self.page.screenshot(path=shot, full_page=True)
+            overflow = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert overflow <= 0, f"{state} at {width} px is {overflow} px too wide"
+        self.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+@pytest.mark.behaviour("P13")
+@pytest.mark.behaviour("P7")
+@pytest.mark.behaviour("P2")
+def test_a_whole_pickup(context: BrowserContext, office: Post, tmp_path: Path) -> None:
+    delivery_id = office.hold(letters.RICH)[0]
+    link = office.link(delivery_id, code=True)
+    assert link.code
+    visit = Visit(context, office, "pickup")
+    page = visit.page
+    visit.go("/")
+    visit.look("home")
+    visit.go(f"/p/{link.token}")
+    visit.look("landing")
+    page.get_by_label("Access code").fill("WRONG-CODE")
+    page.get_by_role("button", name="Open the message").click()
+    assert page.get_by_role("alert").inner_text().startswith("That is not the right code")
+    visit.look("wrong-code")
+    page.get_by_label("Access code").fill(link.code.lower().replace("-", " "))
+    page.get_by_role("button", name="Open the message").dblclick()
+    page.get_by_role("heading", name="Befund und Röntgenbild").wait_for()
+    visit.look("message")
+    frame = page.frame_locator("iframe.letter")
+    assert frame.get_by_text("unauffällig").is_visible()
+    assert frame.locator("img[src^='data:image/png']").count() == 1
+    page.reload()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Röntgen.bin").click()
+    download.value.save_as(tmp_path / "saved")
+    assert (tmp_path / "saved").read_bytes() == letters.ATTACHMENT
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save the whole message").click()
+    download.value.save_as(tmp_path / "saved.eml")
+    assert (tmp_path / "saved.eml").read_bytes() == letters.RICH
+    page.get_by_role("link", name="Show it as plain text").click()
+    assert page.get_by_text("Der Befund ist unauffällig (Text).").is_visible()
+    visit.look("message-text")
+    visit.go(f"/p/{link.token}")
+    visit.look("landing-again")
+    page.get_by_role("button", name="Go to the message").click()
+    page.get_by_role("button", name="Close the message").click()
+    visit.look("closed")
+    visit.go("/message")
+    visit.look("no-window")
+    visit.go(f"/p/{link.token}")
+    visit.look("no-link")
+    page.get_by_role("button", name="Send me a fresh link").click()
+    visit.look("asked")
+    assert page.get_by_role("heading", name="Look into your mailbox").is_visible()
+
+
+def _sign_in(visit: Visit) -> None:
+    visit.go("/admin/")
+    visit.look("sign-in")
+    for password, state in (("wrong password", "sign-in-wrong"), (PASSWORD, "queue")):
+        visit.page.get_by_label("Name").fill("rosa")
+        visit.page.get_by_label("Password").fill(password)
+        visit.page.get_by_role("button", name="Sign in").click()
+        visit.look(state)
+
+
+@pytest.mark.behaviour("A1")
+@pytest.mark.behaviour("A2")
+def test_a_whole_review(context: BrowserContext, office: Post) -> None:
+    tag = os.urandom(4).hex()
+    domain = f"{tag}.example"
+    people = [f"{name}@{domain}" for name in ("tls", "portal", "reject", "delete", "late")]
+    ids = {
+        person.partition("@")[0]: office.hold(
+            letters.RICH, recipients=(person,), state=DeliveryState.QUARANTINED, summary=letters.SUMMARY
+        )[0]
+        for person in people
+    }
+    visit = Visit(context, office, "review")
+    page = visit.page
+    _sign_in(visit)
+
+    def choose(name: str, action: str) -> None:
+        visit.go(f"/admin/?domain={domain}")
+        page.get_by_role("checkbox", name=f"{name}@{domain}").check()
+        page.get_by_role("button", name=action).click()
+
+    choose("tls", "Send on over TLS")
+    assert "1 released" in page.get_by_role("status").inner_text()
+    visit.look("queue-done")
+    choose("portal", "Release to the portal")
+    visit.go(f"/admin/messages/{ids['reject']}")
+    visit.look("message")
+    assert page.get_by_text("payment-card").is_visible()
+    page.get_by_role("button", name="Reject…").click()
+    visit.look("reject")
+    page.get_by_label("Reason for the sender").fill("Please use the patient's own address.")
+    page.get_by_role("button", name="Reject and tell the sender").click()
+    choose("delete", "Delete…")
+    visit.look("delete")
+    page.get_by_role("button", name="Delete for good").click()
+    visit.go(f"/admin/?domain={domain}")
+    page.get_by_role("checkbox", name=f"late@{domain}").check()
+    holding.release_to_portal(office.store, ids["late"], actor="admin:other", now=office.clock())
+    page.get_by_role("button", name="Send on over TLS").click()
+    assert "Someone was first" in page.get_by_role("status").inner_text()
+    visit.look("queue-late")
+    states = {name: office.state(delivery_id) for name, delivery_id in ids.items()}
+    assert states == {
+        "tls": "handover", "portal": "held", "reject": "rejected", "delete": "deleted", "late": "held",
+    }  # fmt: skip
+    visit.go(f"/admin/messages/{ids['delete']}")
+    visit.look("message-gone")
+    visit.go("/admin/?state=held")
+    visit.look("held")
+    page.get_by_role("link", name="Audit trail").click()
+    visit.look("audit")
+    page.get_by_role("button", name="Sign out").click()
+    visit.go("/admin/")
+    assert page.get_by_role("heading", name="Sign in").is_visible()
