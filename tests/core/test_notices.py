@@ -1,0 +1,113 @@
+"""Notices: nothing of the message in them, text equal to HTML, safe against hostile addresses."""
+
+from __future__ import annotations
+
+import base64
+import html as html_text
+import re
+from email.message import EmailMessage
+
+import pytest
+
+from restante.marks import NoticeMark
+from restante.notices import NoticeWriter, Told
+from restante.settings import Settings
+from restante.vault import generate_keypair
+
+SECRET = b"s" * 32
+PUBLIC = base64.b64encode(generate_keypair()[1]).decode()
+SETTINGS = Settings.model_validate(
+    {
+        "hostname": "mta.site.example",
+        "organisation": "Site <Clinic>",
+        "database": "sqlite:///x.db",
+        "vault": {"key_id": "k1", "public_key": PUBLIC, "worker_public_key": PUBLIC},
+        "portal": {"url": "https://pickup.site.example"},
+        "notice": {"sender": "restante@site.example", "contact": "Call 555 0100."},
+    }
+)
+WRITER = NoticeWriter(SETTINGS, SECRET)
+MARK = NoticeMark("m" * 32, "d" * 32)
+
+
+def for_recipient(recipient: str = "bob@x.example", *, needs_code: bool = True) -> EmailMessage:
+    return WRITER.for_recipient(
+        mark=MARK,
+        recipient=recipient,
+        sender="ann@site.example",
+        token="TOKEN",
+        needs_code=needs_code,
+        expires_at=1_700_000_000,
+    )
+
+
+def words(notice: EmailMessage, kind: str) -> list[str]:
+    part = notice.get_body((kind,))
+    assert part is not None
+    text = part.get_content()
+    if kind == "html":
+        text = html_text.unescape(re.sub(r"<title>.*?</title>|<[^>]*>", " ", text))
+    return re.findall(r"[\w.@:/-]{2,}", text.replace("-- \n", ""))
+
+
+@pytest.mark.behaviour("P3")
+def test_text_and_html_say_the_same_and_name_sender_link_expiry_and_check() -> None:
+    notice = for_recipient()
+    text = words(notice, "plain")
+    assert text == words(notice, "html")
+    assert "https://pickup.site.example/p/TOKEN" in text
+    for needed in ("ann@site.example", "November", "2023", "555", "code"):
+        assert needed in text
+    html = notice.get_body(("html",))
+    assert html is not None
+    assert not re.search(r"<img|<script|<link|src=|url\(", html.get_content())
+
+
+def test_no_code_is_spoken_of_where_none_is_needed() -> None:
+    assert "access" not in words(for_recipient(needs_code=False), "plain")
+
+
+def test_it_is_marked_as_automatic_and_as_ours() -> None:
+    notice = for_recipient()
+    assert notice["Auto-Submitted"] == "auto-generated"
+    assert NoticeMark.verify(SECRET, notice["X-Restante-Notice"]) == MARK
+    assert notice["Reply-To"] == "ann@site.example"
+
+
+@pytest.mark.behaviour("S1")
+def test_the_senders_notice_lists_each_recipient_and_is_threaded() -> None:
+    told = [Told("bob@x.example", "waits in the portal", "ABCD-2345"), Told("c@y.example", "goes out under TLS")]
+    notice = WRITER.for_sender(
+        mark=MARK, sender="ann@site.example", about="<1@site.example>", sent_at=0, told=told, expires_at=1
+    )
+    text = words(notice, "plain")
+    assert text == words(notice, "html")
+    assert {"bob@x.example:", "c@y.example:", "ABCD-2345"} <= set(text)
+    assert notice["In-Reply-To"] == notice["References"] == "<1@site.example>"
+
+
+@pytest.mark.parametrize("about", ["", "no-brackets", "<a b@x>", "<ü@x>", "<1@x>\r\nBcc: eve@x"])
+def test_a_strange_message_id_gives_no_threading_and_no_injection(about: str) -> None:
+    notice = WRITER.for_sender(mark=MARK, sender="ann@site.example", about=about, sent_at=0, told=[], expires_at=1)
+    assert notice["In-Reply-To"] is None
+    assert notice["Bcc"] is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "bob@x.example",
+        '"b o b"@x.example',
+        '"<script>"@x.example',
+        "bob+tag@x.example",
+        "üser@x.example",
+        '"a,b"@x.example',
+        'b"ob@x.example',
+        "bob@[192.0.2.1]",
+        "postmaster",
+    ],
+)
+def test_any_address_that_an_envelope_can_hold_gives_a_notice(address: str) -> None:
+    raw = for_recipient(address).as_bytes()
+    assert b"\nTo: " in raw or raw.startswith(b"To: ")
+    assert b"<script>" not in raw.partition(b"text/html")[2]
