@@ -40,7 +40,11 @@ class CannotListen(RestanteError):
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.  Raises ``RestanteError`` for what the operator must mend first."""
-    asyncio.run(_Worker(settings).run())
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    await _Worker(settings).run()  # made inside the loop, to which the engine binds
 
 
 def postfix_key(endpoint: HostPort) -> str:
