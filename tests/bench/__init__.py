@@ -1,0 +1,1 @@
+"""What Restante costs, measured through a real Postfix: run ``python -m tests.bench``."""

@@ -1,0 +1,54 @@
+"""``python -m tests.bench``: measure, print the table, write ``bench-results.json``.  Needs root, as Postfix does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tests.bench import memory, micro, rounds
+from tests.bench.report import Report
+from tests.bench.rig import Rig
+from tests.bench.rounds import Effort
+
+
+def measure(effort: Effort) -> Report:
+    """Run everything; progress goes to standard error."""
+    micro_figures = micro.measure(megabytes=effort.megabytes)
+    with Rig() as rig:
+        _say("mail that is not sensitive")
+        throughput = rounds.throughput(rig, effort, _say)
+        peaks = {name: family.peak_memory() for name, family in rig.families.items()}
+        _say("mail that is held")
+        holding = rounds.holding(rig, effort, _say)
+        _say("large messages")
+        growth = memory.measure(rig, effort.large)
+    return Report(effort, throughput, holding, peaks, growth, micro_figures)
+
+
+def main(arguments: list[str]) -> int:
+    """The command.  Exit status 0 whatever the figures are; 1 when it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few messages only: shows that it works, not how fast")
+    parser.add_argument("--rounds", type=int, help="how many rounds count (7)")
+    parser.add_argument("--json", type=Path, default=Path("bench-results.json"), help="where to write the figures")
+    options = parser.parse_args(arguments)
+    if os.geteuid() != 0:
+        _say("the bench runs a private Postfix and needs root")
+        return 1
+    effort = Effort.quick() if options.quick else Effort()
+    report = measure(replace(effort, rounds=options.rounds) if options.rounds else effort)
+    options.json.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    print(report.table())
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

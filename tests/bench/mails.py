@@ -1,0 +1,92 @@
+"""The mails that the bench sends: 8 kB of ordinary correspondence, the same with the sender's trigger, and large ones.
+
+They are full of what detectors must look at and leave alone: order numbers, amounts, dates, telephone numbers.
+Lines end in LF, as ``smtp-source -F`` wants them.
+"""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from pathlib import Path
+
+_PARAGRAPHS = (
+    (
+        "Thank you for your order 4711-2024-8830 of 17 March 2026. We have passed it on to the warehouse in "
+        "Graz, and it will leave there on Thursday before 14:30. The parcel number is 00340434161094015902; "
+        "you can follow it from then on."
+    ),
+    (
+        "The invoice over 1,284.90 EUR (net 1,070.75, VAT 214.15) is due within thirty days. Please name "
+        "customer 20391847 and invoice RE-2026-003381 when you pay. Our accounts department answers on +43 "
+        "316 555 0142, extension 27."
+    ),
+    (
+        "As we agreed on the telephone, Mrs Berger visits your plant in week 14 and measures the two lines "
+        "again. She needs about three hours, a 400 V connection within 25 m, and someone who knows the PLC "
+        "(version 5.12.1883 or later)."
+    ),
+    (
+        "Last year's figures: 18,204 units in January, 17,955 in February, 19,870 in March; the scrap rate "
+        "went from 2.31 to 1.87 percent. The table is attached to minutes 2025/117 and lies under "
+        "\\\\files\\quality\\2025\\Q1\\report.xlsx."
+    ),
+    (
+        "The meeting room on the second floor is booked from 09:00 to 11:15. Those who cannot come in person "
+        "find the conference at https://meet.example.net/j/83920011847?pwd=c3VtbWVyLWV2ZW5pbmc and should "
+        "dial in a little earlier."
+    ),
+    (
+        "Zum Schluss noch eine Bitte: Die Schließfächer im Erdgeschoß werden bis Ende März geräumt. Wer dort "
+        "noch Unterlagen hat, möge sie abholen; Schlüssel gibt es bei Frau Müller in Zimmer 204, täglich von "
+        "8 bis 12 Uhr."
+    ),
+)
+
+_STYLE = "<style>body{font:14px/1.5 Arial,sans-serif;color:#222}td{padding:4px 9px;border:1px solid #ccd}</style>"
+
+
+def ordinary(subject: str = "Your order 4711-2024-8830 and next week's visit") -> bytes:
+    """About 8 kB: a text and an HTML alternative, quoted-printable, with the header of a usual mail program."""
+    message = EmailMessage(policy=EmailPolicy(linesep="\n", max_line_length=76))
+    for name, value in (
+        ("Date", "Tue, 17 Mar 2026 10:21:44 +0100"),
+        ("From", "Ann Gruber <ann@site.example>"),
+        ("To", "Bob Hofer <bob@partner.example>"),
+        ("Cc", "Office <office@partner.example>, Sales <sales@site.example>"),
+        ("Subject", subject),
+        ("Message-ID", "<5f1c2b7e-8a44-4a3e-9c1d-2f6b8f0a7d11@site.example>"),
+        ("In-Reply-To", "<CAK7x=fQ2nS8@mail.partner.example>"),
+        ("References", "<CAK7x=fQ2nS8@mail.partner.example> <20260316081200.4711@site.example>"),
+        ("User-Agent", "Mozilla Thunderbird"),
+        ("Content-Language", "en-GB, de-AT"),
+        ("Organization", "Gruber Maschinenbau GmbH"),
+        ("X-Priority", "3 (Normal)"),
+        ("Thread-Index", "AQHadPpJ2c0fUe5xkEuHk1b7fUu7Yg=="),
+    ):
+        message[name] = value
+    message.set_content("\n\n".join(_PARAGRAPHS * 2) + "\n", cte="quoted-printable")
+    rows = "".join(
+        f"<tr><td>{number}</td><td><p>{text}</p></td></tr>" for number, text in enumerate(_PARAGRAPHS * 2, 1)
+    )
+    message.add_alternative(
+        f"<html><head>{_STYLE}</head><body><table>\n{rows}</table></body></html>\n",
+        subtype="html",
+        cte="quoted-printable",
+    )
+    return message.as_bytes()
+
+
+def sensitive() -> bytes:
+    """The same mail with the sender's trigger in the subject."""
+    return ordinary("[secure] Your order 4711-2024-8830 and next week's visit")
+
+
+def write_large(path: Path, size: int, *, subject: str) -> None:
+    """A mail of about ``size`` bytes, one long text, written piece by piece."""
+    head = f"From: ann@site.example\nTo: bob@partner.example\nSubject: {subject}\nMIME-Version: 1.0\n"
+    text = "\n".join(_PARAGRAPHS[:5]) + "\n"
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(f"{head}Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n")
+        for _ in range(size // len(text)):
+            file.write(text)

@@ -1,0 +1,41 @@
+"""The bench itself: its quick run makes the table and the JSON, and every message is counted where it must be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_the_quick_run_counts_every_message_and_writes_table_and_json(tmp_path: Path) -> None:
+    results = tmp_path / "bench-results.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--json", str(results)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for line in ("no milter", "no-op C", "no-op pymilter", "restante", "postfix hold", "verdict from memory"):
+        assert line in done.stdout
+    figures = json.loads(results.read_text(encoding="utf-8"))
+    # A run raises when the sink, the hold queue or the database has one message more or less than was sent.
+    assert [(row["name"], row["messages"]) for row in figures["throughput"]] == [
+        (name, 30) for name in ("no milter", "no-op C", "no-op pymilter", "restante")
+    ]
+    assert [(row["name"], row["messages"]) for row in figures["holding"]] == [("postfix hold", 20), ("restante", 20)]
+    assert all(
+        row["ratio"] > 0 and row["accepted_per_second"] > 0 for row in figures["throughput"] + figures["holding"]
+    )
+    assert figures["throughput"][3]["milter_cpu_us"] > figures["throughput"][0]["milter_cpu_us"] == 0
+    assert len(figures["peak_memory"]["restante"]) == 3, "the parent and two children"
+    assert [grown["what"] for grown in figures["growth"]] == ["relayed", "held"]
+    assert all(grown["size"] > 2_900_000 for grown in figures["growth"])
