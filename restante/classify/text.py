@@ -77,13 +77,17 @@ _ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
 
 def visible(markup: str) -> str:
     """What a reader of HTML sees, roughly: comments and inline tags vanish, other tags separate words."""
-    if "<" not in markup:
-        return markup
     if "<!--" in markup:
-        markup = _COMMENT.sub("", markup)
-    pieces = _TAG.split(markup)
+        # Nothing after the last end can match, and trying would take time quadratic in the openings.
+        end = markup.rfind("-->") + 3
+        if end > 2:
+            markup = _COMMENT.sub("", markup[:end]) + markup[end:]
+    end = markup.rfind(">") + 1
+    if not end:
+        return markup
+    pieces = _TAG.split(markup[:end])
     pieces[1::2] = ["" if name in _INLINE else " " for name in pieces[1::2]]
-    return "".join(pieces)
+    return "".join(pieces) + markup[end:]
 
 
 def unescape(markup: str) -> str:
