@@ -121,7 +121,7 @@ class World:
         self.lab, self.services, self.store = lab, services, store
         self._guests: list[str] = []
         self.marker = ""
-        self._log_start = {service: 0 for service in Service}
+        self._log_start = dict.fromkeys(Service, 0)
 
     # --- between tests -------------------------------------------------------------------------------------------
 
@@ -174,7 +174,8 @@ class World:
 
     def ordinary(self, *recipients: str, sender: str = SENDER) -> EmailMessage:
         """A message that no rule matches, with this test's marker in subject and body."""
-        return mail.message(f"Our news {self.marker}", f"The fair opens on Saturday. {self.marker}", to=recipients)
+        text = f"The fair opens on Saturday. {self.marker}"
+        return mail.message(f"Our news {self.marker}", text, sender=sender, to=recipients)
 
     def send(
         self, content: bytes | EmailMessage, *recipients: str, sender: str = SENDER, **options: Any
@@ -211,7 +212,7 @@ class World:
         return [one for one in peer.mails() if recipient in one.recipients and _is_notice(one)]
 
     def held(self, *, recipient: str = "") -> list[Held]:
-        """Every copy that the store knows, in the order of recipients; only that of ``recipient`` where one is given."""
+        """Every copy that the store knows, in the order of recipients, or only that of ``recipient``."""
         query = select(Delivery, Message).join(Delivery.message).order_by(Delivery.recipient)
         if recipient:
             query = query.where(Delivery.recipient == recipient)
@@ -230,9 +231,7 @@ class World:
                 for delivery, message in session.execute(query)
             ]
 
-    def wait_until_held(
-        self, recipient: str, state: DeliveryState = DeliveryState.HELD, seconds: float = 20
-    ) -> Held:
+    def wait_until_held(self, recipient: str, state: DeliveryState = DeliveryState.HELD, seconds: float = 20) -> Held:
         """The one copy of ``recipient``, once it is in ``state``.  Raises :class:`LabError`."""
 
         def found() -> list[Held]:
@@ -295,6 +294,13 @@ class World:
 
 def _is_notice(received: ReceivedMail) -> bool:
     return received.message["X-Restante-Notice"] is not None
+
+
+def text_of(received: ReceivedMail) -> str:
+    """The plain text of a notice."""
+    part = received.message.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
 
 
 def recipients_of(mails: Sequence[ReceivedMail]) -> list[str]:
