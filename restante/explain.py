@@ -54,7 +54,8 @@ def render(explanation: dict[str, Any]) -> str:
     lines.append("Recipients:")
     for recipient in explanation["recipients"]:
         rule = recipient["rule"] or "none"
-        lines.append(f"  {_plain(recipient['address'])} -> {recipient['route']} (rule {rule}): {_plain(recipient['reason'])}")
+        way = f"{recipient['route']} (rule {rule}): {_plain(recipient['reason'])}"
+        lines.append(f"  {_plain(recipient['address'])} -> {way}")
         evidence = recipient["evidence"]
         if evidence:
             lines.append(f"    evidence: {evidence['domain']} {evidence['level']}: {_plain(evidence['reason'])}")

@@ -51,10 +51,11 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
         return None
     block = HeaderBlock()
     for name, value in found:
-        if name[:8] in {b"Content-", b"content-"} or not name.isalpha():
+        key = name.lower()
+        if key[:8] == b"content-" or name != name.strip():
             _add(block, b"%b:%b" % (name, value))
         else:
-            block.fields.append((name.lower(), (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
+            block.fields.append((key, (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
     return block, end.end()
 
 
@@ -170,8 +171,14 @@ def _media(value: bytes) -> str:
     return value.strip().decode("latin-1").lower()
 
 
+def _unquoted(data: bytes) -> bytes:
+    if not data.startswith(b'"'):
+        return data
+    return _QUOTED.sub(rb"\1", data[1:-1] if data.endswith(b'"') and len(data) > 1 else data[1:])
+
+
 def parse_params(raw: bytes) -> Parameterised:
-    """Read a structured MIME value (RFC 2045, section 5.1; RFC 2231).  Names unquoted against the rules are read too."""
+    """Read a structured MIME value (RFC 2045, section 5.1; RFC 2231), unquoted names with spaces included."""
     value, _, rest = raw.partition(b";")
     if not rest:
         return Parameterised(_media(value), {})
@@ -179,23 +186,17 @@ def parse_params(raw: bytes) -> Parameterised:
     pieces: dict[str, list[tuple[int, bool, bytes]]] = {}
     doubled: set[str] = set()
     if b"*" not in rest and b"\\" not in rest and rest.count(b"=") == 1 and _SIMPLE.match(rest):
-        name, _, data = rest.strip(b" \t\r\n;").partition(b"=")
-        return Parameterised(_media(value), {name.decode("latin-1").lower(): data.strip(b'"')})
+        only, _, text = rest.strip(b" \t\r\n;").partition(b"=")
+        return Parameterised(_media(value), {only.decode("latin-1").lower(): text.strip(b'"')})
     for match in _PARAM.finditer(rest[:16384]):
-        name = match.group(1).decode("latin-1").lower()
-        data = match.group(2).strip()
-        if data.startswith(b'"'):
-            data = _QUOTED.sub(rb"\1", data[1:-1] if data.endswith(b'"') and len(data) > 1 else data[1:])
+        name, data = match.group(1).decode("latin-1").lower(), _unquoted(match.group(2).strip())
         base, star, section = name.partition("*")
         if star:
             number = section.rstrip("*")
             order = int(number) if number.isascii() and number.isdigit() and len(number) < 4 else 0
             pieces.setdefault(base, []).append((order, name.endswith("*"), data))
-        elif name in plain:
-            if plain[name] != data:
-                doubled.add(name)
-        else:
-            plain[name] = data
+        elif plain.setdefault(name, data) != data:
+            doubled.add(name)
     for base, parts in pieces.items():
         plain[base] = _joined(sorted(parts, key=lambda part: part[0]))
     return Parameterised(_media(value), plain, frozenset(doubled))
@@ -205,8 +206,9 @@ def _joined(parts: list[tuple[int, bool, bytes]]) -> bytes:
     """The sections of one RFC 2231 parameter, as UTF-8."""
     charset, data = "", b""
     for position, (_, encoded, section) in enumerate(parts):
+        text = section
         if encoded and position == 0 and section.count(b"'") >= 2:
-            name, _, section = section.split(b"'", 2)
+            name, _, text = section.split(b"'", 2)
             charset = name.decode("latin-1")
-        data += unquote_to_bytes(section) if encoded else section
+        data += unquote_to_bytes(text) if encoded else text
     return _decode(data, charset).encode("utf-8", "replace") if charset else data

@@ -74,16 +74,25 @@ _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
 )
 # How the digits are grouped on cards; other groupings are runs of unrelated numbers.
 _GROUPINGS = frozenset(
-    {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 1), (4, 4, 4, 3), (4, 4, 5), (6, 10), (6, 13), (8, 8)}
+    {
+        (4, 4, 4, 4),
+        (4, 6, 5),
+        (4, 6, 4),
+        (4, 4, 4, 4, 3),
+        (4, 4, 4, 1),
+        (4, 4, 4, 3),
+        (4, 4, 5),
+        (6, 10),
+        (6, 13),
+        (8, 8),
+    }
 )
 _RUN = re.compile(r"[0-9]+")
 
 
 def _issued(number: str) -> bool:
     """Whether prefix and length are an issuer's, and the check digit holds."""
-    fits = any(
-        low <= number[: len(low)] <= high and len(number) in lengths for low, high, lengths in _ISSUERS
-    )
+    fits = any(low <= number[: len(low)] <= high and len(number) in lengths for low, high, lengths in _ISSUERS)
     return fits and len(set(number)) > 1 and bool(stdnum.luhn.is_valid(number))
 
 
@@ -122,16 +131,15 @@ def _in_table(around: Surroundings) -> str:
 
 # -- IBAN -------------------------------------------------------------------------------------------------------
 
-_IBAN_LENGTHS = {
-    **{"AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28},
-    **{"CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18},
-    **{"FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22},
-    **{"IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20},
-    **{"LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18},
-    **{"NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SE": 24},
-    **{"SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24},
-    **{"XK": 20},
-}
+# Country and length (ISO 13616 registry).
+_IBAN_REGISTRY = (
+    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 "
+    "EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 "
+    "KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 "
+    "PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 "
+    "VA22 VG24 XK20"
+)
+_IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _IBAN_REGISTRY.split()}
 
 
 def _iban(candidate: str) -> Proof | None:
@@ -194,16 +202,43 @@ DETECTORS: tuple[Detector, ...] = (
         name="payment-card",
         forms=(
             _form("[2-8][0-9]{12,18}"),
-            _form("[2-8][0-9]{3}(?:[ \t\n]{1,2}|[ \t]?[-./][ \t]?)[0-9]{4}(?:[ \t\n]{1,2}|[ \t]?[-./][ \t]?)[0-9]{4,6}"
-                  "(?:(?:[ \t\n]{1,2}|[ \t]?[-./][ \t]?)[0-9]{1,4}){0,2}"),
+            _form(
+                "[2-8][0-9]{3}(?:[ \t\n]{1,2}|[ \t]?[-./][ \t]?)[0-9]{4}(?:[ \t\n]{1,2}|[ \t]?[-./][ \t]?)[0-9]{4,6}"
+                "(?:(?:[ \t\n]{1,2}|[ \t]?[-./][ \t]?)[0-9]{1,4}){0,2}"
+            ),
             _form("3[0-9]{3}[ \t\n./-][0-9]{6}[ \t\n./-][0-9]{4,5}"),
             _form("[2-8][0-9]{5}[ -][0-9]{10,13}|[2-8][0-9]{7}[ -][0-9]{8}", MEDIUM),
             _form("[2-8](?:[ _.-][0-9]){12,18}"),
         ),
         validate=_card,
-        context=("card", "cards", "credit card", "debit card", "creditcard", "visa", "mastercard", "amex", "american express",
-                 "maestro", "discover", "diners", "jcb", "cvv", "cvc", "pan", "card number", "kreditkarte", "karte",
-                 "carte", "carte bancaire", "tarjeta", "carta di credito", "karta", "kortnummer", "creditkaart"),
+        context=(
+            "card",
+            "cards",
+            "credit card",
+            "debit card",
+            "creditcard",
+            "visa",
+            "mastercard",
+            "amex",
+            "american express",
+            "maestro",
+            "discover",
+            "diners",
+            "jcb",
+            "cvv",
+            "cvc",
+            "pan",
+            "card number",
+            "kreditkarte",
+            "karte",
+            "carte",
+            "carte bancaire",
+            "tarjeta",
+            "carta di credito",
+            "karta",
+            "kortnummer",
+            "creditkaart",
+        ),
         refuse=(_decimal,),
         doubt=(_in_address, _in_table),
     ),
@@ -232,8 +267,20 @@ DETECTORS: tuple[Detector, ...] = (
     _national(
         "de-steuerid",
         stdnum.de.idnr.is_valid,
-        ("steuer-id", "steuerid", "steuer id", "idnr", "id-nr", "identifikationsnummer", "steueridentifikationsnummer",
-         "steuer-identifikationsnummer", "steuerliche identifikationsnummer", "steuernummer", "tax id", "tin"),
+        (
+            "steuer-id",
+            "steuerid",
+            "steuer id",
+            "idnr",
+            "id-nr",
+            "identifikationsnummer",
+            "steueridentifikationsnummer",
+            "steuer-identifikationsnummer",
+            "steuerliche identifikationsnummer",
+            "steuernummer",
+            "tax id",
+            "tin",
+        ),
         ("[1-9][0-9]{10}", LOW),
         (f"[1-9][0-9]{_S}[0-9]{{3}}{_S}[0-9]{{3}}{_S}[0-9]{{3}}", MEDIUM),
     ),
@@ -242,7 +289,10 @@ DETECTORS: tuple[Detector, ...] = (
         stdnum.fr.nir.is_valid,
         ("nir", "sécurité sociale", "securite sociale", "numéro de sécu", "insee", "carte vitale"),
         (r"[12378][0-9]{4}(?:[0-9]{2}|2[AB])[0-9]{8}", HIGH),
-        (r"[12378][ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?(?:[0-9]{2}|2[AB])[ .-]?[0-9]{3}[ .-]?[0-9]{3}[ .-]?[0-9]{2}", HIGH),
+        (
+            r"[12378][ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?(?:[0-9]{2}|2[AB])[ .-]?[0-9]{3}[ .-]?[0-9]{3}[ .-]?[0-9]{2}",
+            HIGH,
+        ),
     ),
     _national(
         "es-dni",
@@ -276,8 +326,17 @@ DETECTORS: tuple[Detector, ...] = (
     _national(
         "be-nn",
         stdnum.be.nn.is_valid,
-        ("rijksregisternummer", "rijksregister", "insz", "niss", "registre national", "numéro national", "nn",
-         "numéro de registre national", "national number"),
+        (
+            "rijksregisternummer",
+            "rijksregister",
+            "insz",
+            "niss",
+            "registre national",
+            "numéro national",
+            "nn",
+            "numéro de registre national",
+            "national number",
+        ),
         (r"[0-9]{2}[.][0-9]{2}[.][0-9]{2}[-. ][0-9]{3}[-. ][0-9]{2}", HIGH),
         ("[0-9]{2}[0-5][0-9][0-3][0-9]{6}|[0-9]{6}[ -][0-9]{3}[ -][0-9]{2}", MEDIUM),
     ),

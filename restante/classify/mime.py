@@ -124,25 +124,12 @@ class Reader:
             block, self._position = quick
             return block
         lines: list[bytes] = []
-        size, overlong, broken, fresh = 0, False, "", True
-        while True:
-            line = self._line(MAX_HEADER)
+        size, overlong, broken, fresh, ended = 0, False, "", True, False
+        while line := self._line(MAX_HEADER):
             if fresh:
-                if not line:
+                ended, broken = self._stops(line, first=not lines)
+                if ended:
                     break
-                if line in (b"\n", b"\r\n"):
-                    break
-                if line[:2] == b"--" and self._boundaries.open:
-                    self.delimiter = self._boundaries.match(line)
-                    if self.delimiter:
-                        broken = "a part without an empty line after its header" if lines else ""
-                        break
-                if b":" not in line and line[:1] not in b" \t" and not (not lines and line.startswith(b"From ")):
-                    broken = "a line without a colon among the header fields"
-                    self._position -= len(line)
-                    break
-            if not line:
-                break
             size += len(line)
             if size <= MAX_HEADER:
                 lines.append(line)
@@ -153,6 +140,19 @@ class Reader:
         block.overlong = overlong
         block.broken = block.broken or broken
         return block
+
+    def _stops(self, line: bytes, *, first: bool) -> tuple[bool, str]:
+        """Whether the header ends at ``line``, and what is doubtful about that."""
+        if line in {b"\n", b"\r\n"}:
+            return True, ""
+        if line.startswith(b"--") and self._boundaries.open:
+            self.delimiter = self._boundaries.match(line)
+            if self.delimiter:
+                return True, "" if first else "a part without an empty line after its header"
+        if b":" in line or line[:1] in b" \t" or (first and line.startswith(b"From ")):
+            return False, ""
+        self._position -= len(line)
+        return True, "a line without a colon among the header fields"
 
     def body(self) -> Iterator[bytes]:
         """The bytes up to the next delimiter line of any open multipart, without the line end before it."""

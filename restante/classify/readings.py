@@ -111,13 +111,25 @@ class TextScan:
         """The text is complete."""
         raw = b"".join(self._pending)
         self._pending = []
-        if not self._lanes and raw.isascii() and not any(map(is_wide, self._declared)):
-            self._short(raw.decode("ascii"))
-        else:
+        text = None if self._lanes else self._only_reading(raw)
+        if text is None:
             self._block(raw, final=True)
+        else:
+            self._short(text)
+
+    def _only_reading(self, raw: bytes) -> str | None:
+        """``raw`` as text, when every reading of it would be the same."""
+        if raw.isascii():
+            return None if any(map(is_wide, self._declared)) else raw.decode("ascii")
+        if any(codec != "utf-8" for codec in self._declared):
+            return None
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
 
     def _short(self, text: str) -> None:
-        """An ASCII text that fits into one window has one reading, and needs no lanes."""
+        """A text that fits into one window and has one reading needs no lanes."""
         source = normalise(unescape(text) if self._html else text)
         self._whole(source)
         if self._html and "<" in text:

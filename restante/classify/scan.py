@@ -6,9 +6,9 @@ Immutable after construction and safe to share between threads.  Scanning is lin
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import re2
 
@@ -19,20 +19,25 @@ from restante.policy import Lexicon
 
 CONTEXT = 300  # characters either side in which a context word counts
 MARGIN = 2048  # bytes either side that a match at the edge of a window may need: match and context, as UTF-8
+MAX_PROOFS = 4096  # remembered answers of validators, so that memory stays bounded
 _CONTEXT_BYTES = CONTEXT * 3
 
 
 class Budget:
-    """How many candidates each pattern may still look at in one message, so that time stays bounded."""
+    """How many candidates each pattern may still look at in one message, so that time stays bounded.
 
-    def __init__(self, limit: int = 20_000) -> None:
-        self._limit = limit
+    Patterns that are certain by themselves may look at more than those that match any number.
+    """
+
+    _VAGUE, _CERTAIN = 20_000, 500_000
+
+    def __init__(self) -> None:
         self._left: dict[int, int] = {}
         self.exhausted = False
 
-    def take(self, entry: int) -> bool:
+    def take(self, entry: int, *, certain: bool) -> bool:
         """Whether the pattern numbered ``entry`` may look at one more candidate."""
-        left = self._left.get(entry, self._limit)
+        left = self._left.get(entry, self._CERTAIN if certain else self._VAGUE)
         if left <= 0:
             self.exhausted = True
             return False
@@ -56,10 +61,21 @@ class _Entry:
     """One pattern of the prefilter with what it belongs to; ``detector`` is ``None`` for a lexicon."""
 
     name: str
-    locate: re2._Regexp
+    locate: _Locate
     detector: Detector | None
     alone: Confidence
     context: re2._Regexp | None
+
+
+# RE2's own matching function: the wrapper around it costs more than a search in a short text.
+_Locate = Callable[[Any, bytes, int, int], list[tuple[int, int]]]
+_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
+
+
+def _locate(pattern: str, options: re2.Options) -> _Locate:
+    """A function from anchor, text, start and end to the spans of the first match; -1, -1 where there is none."""
+    locate: _Locate = re2.compile(pattern, options)._regexp.Match  # noqa: SLF001
+    return locate
 
 
 class Scanner:
@@ -73,12 +89,12 @@ class Scanner:
             context = re2.compile(_words(detector.context), options) if detector.context else None
             for form in detector.forms:
                 prefilter.Add(form.pattern)
-                locate = re2.compile(form.pattern, options)
+                locate = _locate(form.pattern, options)
                 entries.append(_Entry(detector.name, locate, detector, form.alone, context))
         for lexicon in lexicons:
             pattern = _words(lexicon.words)
             prefilter.Add(pattern)
-            locate = re2.compile(pattern, options)
+            locate = _locate(pattern, options)
             entries.append(_Entry(f"lexicon:{lexicon.name}", locate, None, lexicon.confidence, None))
         prefilter.Compile()
         self._prefilter = prefilter
@@ -98,29 +114,26 @@ class Scanner:
             return []
         hits: list[Hit] = []
         for index in indexes:
-            hits.extend(self._exact(index, text, start, end, budget))
-        hits.sort(key=lambda hit: (hit.start, hit.detector, -hit.confidence))
+            self._exact(index, text, start, end, budget, hits)
+        if len(hits) > 1:
+            hits.sort(key=lambda hit: (hit.start, hit.detector, -hit.confidence))
         return hits
 
-    def _exact(self, index: int, text: bytes, start: int, end: int, budget: Budget) -> Iterator[Hit]:
+    def _exact(self, index: int, text: bytes, start: int, end: int, budget: Budget, hits: list[Hit]) -> None:
         entry = self._entries[index]
-        refuted: set[bytes] = set()
+        detector = entry.detector
         for begin, stop in _occurrences(entry.locate, text, start, end):
             if not budget.take(index):
                 return
-            if entry.detector is None:
-                yield Hit(begin, entry.name, text[begin:stop].decode("utf-8", "replace"), entry.alone, "")
-                continue
             candidate = text[begin:stop]
-            if candidate in refuted:
+            if detector is None:
+                hits.append(Hit(begin, entry.name, candidate.decode("utf-8", "replace"), entry.alone, ""))
                 continue
-            proof = entry.detector.validate(candidate.decode("ascii", "replace"))
-            if proof is None:
-                refuted.add(candidate)
-                continue
-            hit = _weigh(entry, entry.detector, proof, text, begin)
-            if hit is not None:
-                yield hit
+            proof = budget.proof(detector, candidate)
+            if proof is not None:
+                hit = _weigh(entry, detector, proof, text, begin)
+                if hit is not None:
+                    hits.append(hit)
 
 
 def _options(lexicon_size: int) -> re2.Options:
@@ -134,19 +147,18 @@ def _options(lexicon_size: int) -> re2.Options:
 def _words(words: tuple[str, ...]) -> str:
     """A pattern for any of ``words`` as whole words, in any case; inner spaces stand for any white space."""
     spelled = {
-        r"[\s>]{1,8}".join(re2.escape(part) for part in normalise(unicodedata.normalize("NFKC", word).casefold()).decode().split())
-        for word in words
+        r"[\s>]{1,8}".join(re2.escape(part) for part in normalise(word.casefold()).decode().split()) for word in words
     }
     alternatives = "|".join(sorted(spelled, key=lambda word: (-len(word), word)))
     return rf"(?i)[^\pL\pM\pN_]({alternatives})[^\pL\pM\pN_]"
 
 
-def _occurrences(pattern: re2._Regexp, text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _occurrences(locate: _Locate, text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Spans of group 1 that begin in ``start:end``, each beginning tried once, overlapping ones included."""
-    position = max(start - 8, 0)
-    while match := pattern.search(text, position):
-        begin, stop = match.span(1)
-        if begin >= end:
+    position, size = max(start - 8, 0), len(text)
+    while True:
+        begin, stop = locate(_UNANCHORED, text, position, size)[1]
+        if begin < 0 or begin >= end:
             return
         if begin >= start:
             yield begin, stop

@@ -14,7 +14,8 @@ from restante.classify.scan import Budget, Hit, Scanner
 from restante.classify.text import normalise
 from restante.classify.transfer import Base64, QuotedPrintable
 
-MAX_FINDINGS = 10_000
+MAX_CERTAIN = 10_000  # findings of high confidence that one detector may report; a rule can count that far
+MAX_VAGUE = 1_000  # the same for lower confidences, which must not crowd out the certain ones
 MAX_NAMES = 1_000
 
 _LINE = re.compile(rb"[A-Za-z0-9+/]+={0,3}[ \t\r]*\Z")
@@ -73,6 +74,7 @@ class Session:
         self._key = b""
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._values: set[tuple[str, str]] = set()
+        self._counts: dict[tuple[str, bool], int] = {}
         self.subject = ""
         self.trigger_tag = ""
         self.attachments: list[str] = []
@@ -81,7 +83,7 @@ class Session:
     def note(self, detector: str, place: str, confidence: Confidence, reason: str, match: str = "") -> None:
         """Record a finding that is no identifier; ``match`` is shown as it is."""
         key = (detector, place, match or reason)
-        if key not in self._findings and len(self._findings) < MAX_FINDINGS:
+        if key not in self._findings:
             self._findings[key] = Finding(detector, place, match, confidence, reason, self._digest(match or reason))
 
     def ambiguous(self, reason: str) -> None:
@@ -119,11 +121,13 @@ class Session:
         if known is not None:
             if known.confidence >= hit.confidence:
                 return
-        elif len(self._findings) >= MAX_FINDINGS:
-            self.budget.exhausted = True
-            return
         elif place == "structure" and (hit.detector, hit.value) in self._values:
             # The raw bytes repeat what was found in its proper place.
+            return
+        kind = (hit.detector, hit.confidence is Confidence.HIGH)
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        if self._counts[kind] > (MAX_CERTAIN if kind[1] else MAX_VAGUE):
+            self.budget.exhausted = True
             return
         self._values.add((hit.detector, hit.value))
         digest = self._digest(hit.value)
@@ -151,6 +155,4 @@ class Session:
         """Everything gathered."""
         if self.budget.exhausted:
             self.opaque("more number-like strings than are looked at in one message")
-        return Classification(
-            tuple(self._findings.values()), self.subject, self.trigger_tag, tuple(self.attachments)
-        )
+        return Classification(tuple(self._findings.values()), self.subject, self.trigger_tag, tuple(self.attachments))

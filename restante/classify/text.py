@@ -10,6 +10,7 @@ import codecs
 import html
 import re
 import unicodedata
+from typing import cast
 
 import re2
 
@@ -19,8 +20,12 @@ _INVISIBLE = re2.compile(
 )
 _DASH = re2.compile(rb"[\x{2010}-\x{2015}\x{2212}\x{2043}\x{FE58}\x{FE63}\x{FF0D}]")
 _FOREIGN_DIGIT = re2.compile(rb"[^\P{Nd}0-9]")
-# One pass tells whether any of the three, which are rare, needs its own.
-_ANY = re2.compile(b"|".join((_INVISIBLE.pattern, _DASH.pattern, _FOREIGN_DIGIT.pattern)))
+# Characters that case folding makes longer, which no pattern can do for itself; the sharp s, which is frequent, apart.
+_LONGER = re2.compile(
+    "".join(("[", *(c for c in map(chr, range(0xE0, 0x20000)) if len(c.casefold()) > 1 and c != "ß"), "]")).encode()
+)
+# One pass tells whether any of the four, which are rare, needs its own.
+_ANY = re2.compile(b"|".join((_INVISIBLE.pattern, _DASH.pattern, _FOREIGN_DIGIT.pattern, _LONGER.pattern)))
 
 
 def normalise(text: str) -> bytes:
@@ -30,10 +35,16 @@ def normalise(text: str) -> bytes:
     data = unicodedata.normalize("NFKC", text).casefold().encode("utf-8", "replace")
     if _ANY.search(data) is None:
         return data
-    data = _DASH.sub(b"-", _INVISIBLE.sub(b"", data))
+    data = cast("bytes", _INVISIBLE.sub(b"", data))
+    data = cast("bytes", _DASH.sub(b"-", data))
     if _FOREIGN_DIGIT.search(data) is None:
         return data
     return "".join(map(_digit, data.decode("utf-8"))).encode()
+
+
+def _folded(match: re2._Match) -> bytes:
+    letter: bytes = match.group()
+    return letter.decode("utf-8").casefold().encode()
 
 
 def _digit(character: str) -> str:
@@ -41,7 +52,10 @@ def _digit(character: str) -> str:
 
 
 # Decoders that are no charset of mail, or whose cost is not linear.
-_REFUSED = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem", "unicode-escape", "raw-unicode-escape"})
+_REFUSED = frozenset(
+    {"idna", "punycode", "undefined", "mbcs", "oem"}
+    | {"unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
+)
 # Charsets in which ASCII bytes always mean ASCII characters.
 _WIDE = re.compile(r"utf[-_]?(?:7|16|32)|iso2022|hz|cp(?:037|273|424|500|875|1026|1140)", re.IGNORECASE)
 
@@ -63,12 +77,11 @@ def is_wide(codec: str) -> bool:
     return bool(_WIDE.match(codec.replace("_", "")))
 
 
+_ELEMENTS = (
+    "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
+)
 _INLINE = frozenset(
-    f"{slash}{name}"
-    for slash in ("", "/")
-    for element in "a abbr b bdi bdo big cite code del em font i ins kbd mark q s samp small span strike strong sub sup "
-    "tt u var wbr".split()
-    for name in (element, element.upper())
+    slash + name for slash in ("", "/") for element in _ELEMENTS.split("|") for name in (element, element.upper())
 )
 _TAG = re.compile(r"<(/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)

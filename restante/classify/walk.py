@@ -22,18 +22,26 @@ _SAMPLE = 1024
 
 _IDENTITY = re.compile(r"(?:[78][ -]?bits?|binary|utf-?8|none)?\Z")
 _TEXTUAL = re.compile(
-    r"text/|message/|application/(?:json|xml|csv|sql|rtf|yaml|x-yaml|javascript|x-javascript|ld\+json|[\w.-]+\+(?:xml|json))|image/svg"
+    r"text/|message/|image/svg"
+    r"|application/(?:json|xml|csv|sql|rtf|yaml|x-yaml|javascript|x-javascript|ld\+json|[\w.-]+\+(?:xml|json))"
 )
 _TEXT_NAME = re.compile(
-    r"\.(?:txt|csv|tsv|log|md|json|xml|html?|xhtml|eml|ya?ml|ini|conf|cfg|sql|ics|vcf|rtf|tex|svg|ps1|sh|py)\Z", re.IGNORECASE
+    r"\.(?:txt|csv|tsv|log|md|json|xml|html?|xhtml|eml|ya?ml|ini|conf|cfg|sql|ics|vcf|rtf|tex|svg|ps1|sh|py)\Z",
+    re.IGNORECASE,
 )
 _MARKUP = re.compile(r"\.(?:html?|xhtml|xml|svg)\Z", re.IGNORECASE)
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08"))
 _ENCRYPTED = frozenset({"application/pgp-encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"})
 _MAGIC = (
-    (b"%PDF-", "PDF"), (b"\xd0\xcf\x11\xe0", "Office document"), (b"PK\x03\x04", "ZIP archive or Office document"),
-    (b"Rar!\x1a", "RAR archive"), (b"7z\xbc\xaf\x27\x1c", "7-Zip archive"), (b"\x1f\x8b", "gzip archive"),
-    (b"BZh", "bzip2 archive"), (b"\xfd7zXZ", "xz archive"), (b"-----BEGIN PGP MESSAGE", "encrypted message"),
+    (b"%PDF-", "PDF"),
+    (b"\xd0\xcf\x11\xe0", "Office document"),
+    (b"PK\x03\x04", "ZIP archive or Office document"),
+    (b"Rar!\x1a", "RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip archive"),
+    (b"\x1f\x8b", "gzip archive"),
+    (b"BZh", "bzip2 archive"),
+    (b"\xfd7zXZ", "xz archive"),
+    (b"-----BEGIN PGP MESSAGE", "encrypted message"),
 )
 
 
@@ -58,8 +66,8 @@ class _Level:
     default: str
 
 
-class _TooMuch(Exception):  # noqa: N818  control flow within this module, never seen outside
-    """A cap was reached; the raw scan takes over."""
+class _TooMuch(Exception):
+    """A cap was reached; the raw scan takes over.  Never leaves this module."""
 
 
 class Walk:
@@ -129,6 +137,7 @@ class _Pass:
         self._base = depth
 
     def run(self) -> None:
+        """Entity after entity until the end of the source."""
         place, depth, default, message = self._place, self._base, "text/plain", True
         while True:
             self._walk.count(depth)
@@ -170,14 +179,8 @@ class _Pass:
                 self._session.scan(where, decoded)
 
     def _describe(self, block: HeaderBlock, default: str) -> _Entity:
-        types, encodings, disposition, names = [], [], b"", 0
-        for name, value in block.fields:
-            if name == b"content-type":
-                types.append(parse_params(value))
-            elif name == b"content-transfer-encoding":
-                encodings.append(value.decode("latin-1").lower())
-            elif name == b"content-disposition":
-                disposition, names = value, names + 1
+        types = [parse_params(value) for value in block.all(b"content-type")]
+        encodings = [value.decode("latin-1").lower() for value in block.all(b"content-transfer-encoding")]
         if len(types) > 1:
             self._session.ambiguous("Content-Type given twice")
         for kind in types:
@@ -185,7 +188,7 @@ class _Pass:
                 self._session.ambiguous("a parameter of Content-Type given twice")
         main = next((kind for kind in types if kind.value.startswith("multipart/")), types[0] if types else None)
         main = main or Parameterised(default, {})
-        how = parse_params(disposition)
+        how = parse_params(block.first(b"content-disposition"))
         name = decode_words((how.params.get("filename") or main.params.get("name") or b"")[:2048])
         return _Entity(
             main,
@@ -312,9 +315,10 @@ class _Pass:
 
     def _guess(self, entity: _Entity, place: str, decoder: Decoder, chunks: Iterator[bytes]) -> None:
         """A part that does not claim to be text: scanned all the same when it looks like text."""
-        sample, head = b"", []
+        sample = b""
+        head: list[bytes] = []
         for data in chunks:
-            head.append(decoder.feed(data[:65536]) if not head else decoder.feed(data))
+            head.append(decoder.feed(data))
             sample += head[-1][:_SAMPLE]
             if len(sample) >= _SAMPLE:
                 break
@@ -333,7 +337,7 @@ class _Pass:
             pass
 
     def _encoded_message(self, entity: _Entity, place: str, depth: int) -> None:
-        """A message that is attached in a transfer encoding, which RFC 2046, section 5.2.1, forbids for its own type."""
+        """A message attached in a transfer encoding, which RFC 2046, section 5.2.1, forbids for its own type."""
         if _is_message(entity):
             self._session.ambiguous("message/rfc822 in a transfer encoding")
         for encoding in entity.encodings[:1]:
