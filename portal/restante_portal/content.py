@@ -19,6 +19,9 @@ from restante_portal.context import Portal
 from restante_portal.reading import Index, Part, decoded
 
 
+SHORT_HTML = 1500  # without a script nothing knows how high a frame must be; this is the guess
+
+
 @dataclass(frozen=True)
 class Opened:
     """A stored message that this request may read."""
@@ -109,14 +112,16 @@ def shown(opened: Opened) -> dict[str, Any]:
     links_found: list[str] = []
     withheld = 0
     whole = True
+    frames: list[tuple[Part, bool]] = []
     for part in view.frames:
         safe = display.show_html(opened.reader, opened.index, part)
         links_found += safe.links
         withheld += safe.withheld
         whole = whole and safe.whole
+        frames.append((part, len(safe.html) < SHORT_HTML and "<img" not in safe.html))
     return {
         "texts": view.texts,
-        "frames": view.frames,
+        "frames": frames,
         "frames_whole": whole,
         "has_other_form": view.has_other_form,
         "prefer_text": prefer_text,

@@ -235,7 +235,10 @@ def close_window(store: Store, secret: str, *, now: float) -> bool:
         if window is None:
             return False
         window.ends_at = now
-        audit.record(session, now, "recipient", "closed-window", delivery_id=window.delivery_id)
+        message_id = session.get_one(Delivery, window.delivery_id).message_id
+        audit.record(
+            session, now, "recipient", "closed-window", message_id=message_id, delivery_id=window.delivery_id
+        )
     return True
 
 
