@@ -190,6 +190,7 @@ class Lab:
             raise LabError(f"peer {spec.label} exists")
         host = self.network.add_host(spec.label, next(self._numbers))
         directory = self._subdirectory("peers") / spec.label
+        shutil.rmtree(directory, ignore_errors=True)  # of an earlier peer with this label, which has left
         peer = Peer(spec.domain, host, directory, self.authority, self.processes)
         self._peers[spec.label] = peer
         peer.launch(spec.behaviour, **spec.changes)
