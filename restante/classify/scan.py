@@ -26,14 +26,27 @@ _CONTEXT_BYTES = CONTEXT * 3
 class Budget:
     """How many candidates each pattern may still look at in one message, so that time stays bounded.
 
-    Patterns that are certain by themselves may look at more than those that match any number.
+    Patterns that are certain by themselves may look at more than those that match any number.  It also remembers
+    what validators said: HTML repeats, with and without its tags, what the text beside it says.
     """
 
     _VAGUE, _CERTAIN = 20_000, 500_000
 
     def __init__(self) -> None:
         self._left: dict[int, int] = {}
+        self._proofs: dict[tuple[str, bytes], Proof | None] = {}
         self.exhausted = False
+
+    def proof(self, detector: Detector, candidate: bytes) -> Proof | None:
+        """What the validator of ``detector`` says of ``candidate``, asked once for each."""
+        key = detector.name, candidate
+        try:
+            return self._proofs[key]
+        except KeyError:
+            proof = detector.validate(candidate.decode("ascii", "replace"))
+            if len(self._proofs) < MAX_PROOFS:
+                self._proofs[key] = proof
+            return proof
 
     def take(self, entry: int, *, certain: bool) -> bool:
         """Whether the pattern numbered ``entry`` may look at one more candidate."""
@@ -121,9 +134,9 @@ class Scanner:
 
     def _exact(self, index: int, text: bytes, start: int, end: int, budget: Budget, hits: list[Hit]) -> None:
         entry = self._entries[index]
-        detector = entry.detector
+        detector, certain = entry.detector, entry.alone is Confidence.HIGH
         for begin, stop in _occurrences(entry.locate, text, start, end):
-            if not budget.take(index):
+            if not budget.take(index, certain=certain):
                 return
             candidate = text[begin:stop]
             if detector is None:
