@@ -77,7 +77,9 @@ def _new_delivery(one: RecipientDecision, parameters: tuple[str, ...], *, split:
         state = DeliveryState.HANDOVER if split else DeliveryState.LEFT_WITH_MTA
     else:
         state = _HELD_AS.get(one.route, DeliveryState.LEFT_WITH_MTA)
-    return NewDelivery(one.recipient.text, one.recipient.domain, one.route, state, one.reason, parameters)
+    return NewDelivery(
+        one.recipient.text, one.recipient.domain, one.route, state, one.reason, parameters, one.requirement
+    )
 
 
 def _refusal(rejected: tuple[RecipientDecision, ...]) -> str:

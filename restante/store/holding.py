@@ -60,7 +60,8 @@ class IllegalTransition(Exception):
 class NewDelivery:
     """One recipient of a message that is being held.
 
-    ``parameters`` are the client's ESMTP parameters of RCPT (NOTIFY, ORCPT: RFC 3461), kept for a hand-over.
+    ``parameters`` are the client's ESMTP parameters of RCPT (NOTIFY, ORCPT: RFC 3461), kept for a hand-over, and
+    ``requirement`` is the TLS level of that; ``None`` means the message's.
     """
 
     recipient: str
@@ -69,6 +70,7 @@ class NewDelivery:
     state: DeliveryState
     reason: str
     parameters: tuple[str, ...] = ()
+    requirement: Requirement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +189,17 @@ def _queue_jobs(
     now: float,
 ) -> None:
     """The promises that holding makes: copies to hand over, recipients and sender to tell."""
-    handover = {row.id: list(new.parameters) for new, row in rows if row.state == S.HANDOVER}
-    if handover:
+    handover: dict[Requirement, dict[str, list[str]]] = {}
+    for new, row in rows:
+        if row.state == S.HANDOVER:
+            handover.setdefault(new.requirement or request.requirement, {})[row.id] = list(new.parameters)
+    for requirement, copies in handover.items():
         payload: dict[str, Any] = {
-            "requirement": request.requirement,
+            "requirement": requirement,
             "otherwise": request.otherwise,
             "deadline": request.deadline,
             "mail": list(request.mail_parameters),
-            "deliveries": handover,
+            "deliveries": copies,
         }
         queue_job(session, JobKind.HANDOVER, message_id, payload, now, sealed=worker.wrap(request.key))
     held = [row.id for _, row in rows if row.state == S.HELD]

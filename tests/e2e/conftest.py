@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from restante.store.engine import Store
 from tests.e2e.world import POLICY, World
 from tests.lab.lab import Lab, PeerSpec
-from tests.lab.services import ServiceOptions
+from tests.lab.services import Service, ServiceOptions
 
 PEERS = (PeerSpec("tls.example", "tls"), PeerSpec("clear.example", "clear"))
 
@@ -35,3 +35,16 @@ def world(running_world: World) -> Iterator[World]:
         yield running_world
     finally:
         running_world.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the services logged during a test that failed."""
+    report = yield
+    world = item.funcargs.get("world") if isinstance(item, pytest.Function) else None
+    if report.failed and call.when == "call" and isinstance(world, World):
+        for service in Service:
+            report.sections.append((f"log of the {service}", world.log(service)[-6000:]))
+    return report

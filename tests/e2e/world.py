@@ -121,7 +121,7 @@ class World:
         self.lab, self.services, self.store = lab, services, store
         self._guests: list[str] = []
         self.marker = ""
-        self._log_start = dict.fromkeys(Service, 0)
+        self._log_start: dict[Service, int] = {}
 
     # --- between tests -------------------------------------------------------------------------------------------
 
@@ -270,7 +270,9 @@ class World:
 
     def log(self, service: Service) -> str:
         """What ``service`` has logged since the test began."""
-        return self.services.process(service).log_text()[self._log_start.get(service, 0) :]
+        if service not in self._log_start:
+            return ""
+        return self.services.process(service).log_text()[self._log_start[service] :]
 
     # --- the invariant -------------------------------------------------------------------------------------------
 
@@ -300,7 +302,7 @@ def text_of(received: ReceivedMail) -> str:
     """The plain text of a notice."""
     part = received.message.get_body(("plain",))
     assert part is not None
-    return str(part.get_content())
+    return str(part.get_content()).replace("\r\n", "\n")
 
 
 def recipients_of(mails: Sequence[ReceivedMail]) -> list[str]:
