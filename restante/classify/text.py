@@ -32,11 +32,13 @@ def normalise(text: str) -> bytes:
     """``text`` as detectors match it, in UTF-8."""
     if text.isascii():
         return (text.replace("\0", "") if "\0" in text else text).encode("ascii")
-    data = unicodedata.normalize("NFKC", text).casefold().encode("utf-8", "replace")
+    # All patterns ignore case, so only what folds to several letters is folded here.
+    data = unicodedata.normalize("NFKC", text).replace("ß", "ss").encode("utf-8", "replace")
     if _ANY.search(data) is None:
         return data
     data = cast("bytes", _INVISIBLE.sub(b"", data))
     data = cast("bytes", _DASH.sub(b"-", data))
+    data = cast("bytes", _LONGER.sub(_folded, data))
     if _FOREIGN_DIGIT.search(data) is None:
         return data
     return "".join(map(_digit, data.decode("utf-8"))).encode()
