@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from restante.store.blobs import BlobReader
 from restante.vault import CHUNK
 
-HEADER_CAP = 262_144
+HEADER_CAP = 1_048_576
 PART_CAP = 200
 DEPTH_CAP = 12
 _LINE_CAP = 1024
@@ -129,15 +129,17 @@ class _Indexer:
 
     def _header(self, start: int, end: int) -> tuple[email.message.Message, int]:
         """The header fields at ``start``, and where the body begins."""
-        raw = b"".join(self._read(start, min(end, start + HEADER_CAP)))
-        if raw.startswith((b"\n", b"\r\n")):
-            length = body = raw.index(b"\n") + 1
-        else:
-            blank = re.search(rb"\r?\n\r?\n", raw)
-            length, body = (blank.end(), blank.end()) if blank else (len(raw), len(raw))
+        raw = b""
+        length = 0
+        for piece in self._read(start, min(end, start + HEADER_CAP)):
+            raw += piece
+            length = _header_length(raw)
+            if length:
+                break
+        length = length or len(raw)
         # compat32 parses no field until it is asked for: an address list of thousands costs nothing.
         parser = email.parser.BytesHeaderParser(policy=email.policy.compat32)
-        return parser.parsebytes(raw[:length]), start + body
+        return parser.parsebytes(raw[:length]), start + length
 
     def _entity(
         self, header: email.message.Message, start: int, body: int, end: int, *, depth: int, alternative: int
@@ -224,6 +226,14 @@ class _Indexer:
             keep = found if found >= 0 else max(0, len(block) - 2)
             offset += keep
             carry = block[keep:]
+
+
+def _header_length(raw: bytes) -> int:
+    """Up to and with the blank line; 0 while it has not come."""
+    if raw.startswith((b"\n", b"\r\n")):
+        return raw.index(b"\n") + 1
+    blank = re.search(rb"\n\r?\n", raw)
+    return blank.end() if blank else 0
 
 
 def _raw(header: email.message.Message, name: str) -> str:
