@@ -9,38 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import dns.asyncresolver
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.nameserver
-import dns.rdatatype
-import dns.resolver
-
 from restante.envelope import BadAddress, a_label
-from restante.errors import RestanteError
+from restante.tls.resolve import MIN_TTL, NoResolver, Records, Resolver
+
+__all__ = [
+    "BadNextHop",
+    "MxAnswer",
+    "MxHost",
+    "MxResolver",
+    "NextHop",
+    "NoResolver",
+    "Outcome",
+]
 
 MAX_HOSTS: Final = 20
 MAX_ADDRESSES: Final = 4
-MIN_TTL: Final = 60
-MAX_TTL: Final = 86_400
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
-_DNS_FAILURES: Final = (dns.exception.DNSException, OSError, ValueError, EOFError)
-
-logger = logging.getLogger(__name__)
-
-
-class NoResolver(RestanteError):
-    """No usable name server is configured.  Name one in the settings or mend ``/etc/resolv.conf``."""
 
 
 class BadNextHop(ValueError):
@@ -112,7 +103,8 @@ class Outcome(StrEnum):
 class MxHost:
     """One MX host.  Without ``addresses``, ``trouble`` says why, and ``certain`` whether that is for sure.
 
-    ``secure`` carries the AD bit of the address answers, for DANE (RFC 7672, section 2.2).
+    ``secure`` carries the AD bit of the address answers, for DANE (RFC 7672, section 2.2); ``expanded`` is the name
+    that CNAME records lead to.
     """
 
     name: str
@@ -121,6 +113,7 @@ class MxHost:
     trouble: str = ""
     certain: bool = True
     secure: bool = False
+    expanded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +131,6 @@ class MxAnswer:
     secure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Records:
-    """One DNS answer: ``exists`` is ``None`` when it is not known whether the name has such records."""
-
-    exists: bool | None
-    name_exists: bool = True
-    values: tuple[tuple[int, str], ...] = ()
-    ttl: int = MIN_TTL
-    secure: bool = False
-    trouble: str = ""
-
-
 class MxResolver:
     """Looks up MX hosts and their addresses.
 
@@ -158,39 +139,28 @@ class MxResolver:
     """
 
     def __init__(self, nameservers: Sequence[str] = (), timeout: float = 5, max_questions: int = 100) -> None:
-        try:
-            self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
-            if nameservers:
-                self._resolver.nameservers = [_nameserver(text) for text in nameservers]
-        except (dns.resolver.NoResolverConfiguration, ValueError) as error:
-            raise NoResolver(f"no usable name server: {error}") from error
-        self._resolver.lifetime = timeout
-        self._resolver.timeout = timeout / 2
-        # RFC 6840, section 5.7: the AD bit in a question asks for it in the answer.
-        self._resolver.set_flags(dns.flags.RD | dns.flags.AD)
-        self._resolver.use_edns(0, 0, 1232)
-        self._slots = asyncio.Semaphore(max_questions)
+        self.resolver = Resolver(nameservers, timeout, max_questions)
 
     async def lookup(self, next_hop: NextHop) -> MxAnswer:
         """Find the hosts behind ``next_hop``.  Never raises for anything that DNS answers or does not."""
         if next_hop.direct:
             host = _literal(next_hop.name) or await self._host(next_hop.name, 0)
             return MxAnswer(next_hop, Outcome.FOUND, hosts=(host,), ttl=MIN_TTL)
-        records = await self._ask(next_hop.name, "MX")
+        records = await self.resolver.ask(next_hop.name, "MX")
         if records.exists is None:
             return MxAnswer(next_hop, Outcome.UNKNOWN, f"MX lookup: {records.trouble}")
         if not records.name_exists:
             return MxAnswer(next_hop, Outcome.NO_MAIL, "the domain does not exist", ttl=records.ttl)
         if not records.exists:
             return await self._implicit(next_hop, records)
-        exchanges = sorted({(preference, name) for preference, name in records.values if name != "."})
+        exchanges = sorted({(preference, name) for preference, name in records.exchanges if name != "."})
         if not exchanges:
             # RFC 7505, section 3: a single MX of "." means that the domain accepts no mail.
             return MxAnswer(next_hop, Outcome.NO_MAIL, "the domain publishes a null MX", ttl=records.ttl)
         hosts = await asyncio.gather(*(self._host(name, preference) for preference, name in exchanges[:MAX_HOSTS]))
         return MxAnswer(next_hop, Outcome.FOUND, hosts=tuple(hosts), ttl=records.ttl, secure=records.secure)
 
-    async def _implicit(self, next_hop: NextHop, mx: _Records) -> MxAnswer:
+    async def _implicit(self, next_hop: NextHop, mx: Records) -> MxAnswer:
         """RFC 5321, section 5.1: without MX records the domain itself is the host, with preference 0."""
         host = await self._host(next_hop.name, 0)
         if host.addresses or not host.certain:
@@ -201,31 +171,17 @@ class MxResolver:
         """Addresses of one MX host.  Its troubles are its own: they never decide for the domain."""
         if not _HOST_NAME.fullmatch(name):
             return MxHost(_printable(name), preference, trouble="the MX record does not name a host")
-        v4, v6 = await asyncio.gather(self._ask(name, "A"), self._ask(name, "AAAA"))
-        addresses = [text for _, text in (*v4.values[:MAX_ADDRESSES], *v6.values[:MAX_ADDRESSES]) if _usable(text)]
+        v4, v6 = await asyncio.gather(self.resolver.ask(name, "A"), self.resolver.ask(name, "AAAA"))
+        addresses = [text for text in (*v4.addresses[:MAX_ADDRESSES], *v6.addresses[:MAX_ADDRESSES]) if _usable(text)]
         if addresses:
-            answered = [records for records in (v4, v6) if records.values]
-            return MxHost(name, preference, tuple(addresses), secure=all(records.secure for records in answered))
+            answered = [records for records in (v4, v6) if records.exists]
+            secure = all(records.secure for records in answered)
+            return MxHost(name, preference, tuple(addresses), secure=secure, expanded=answered[0].owner)
         for records in (v4, v6):
             if records.exists is None:
                 return MxHost(name, preference, trouble=f"address lookup: {records.trouble}", certain=False)
         missing = "has no usable address" if v4.name_exists else "does not exist"
         return MxHost(name, preference, trouble=f"the MX host {missing}")
-
-    async def _ask(self, name: str, kind: str) -> _Records:
-        async with self._slots:
-            try:
-                answer = await self._resolver.resolve(name + ".", kind, search=False, raise_on_no_answer=False)
-                return _records(answer)
-            except dns.resolver.NXDOMAIN as error:
-                return _Records(False, name_exists=False, ttl=_negative_ttl(error))
-            except dns.resolver.LifetimeTimeout:
-                return _Records(None, trouble="no answer from DNS")
-            except dns.resolver.NoNameservers:
-                return _Records(None, trouble="DNS reports a failure")
-            except _DNS_FAILURES as error:
-                logger.info("DNS answer not usable: %s %s: %s", name, kind, type(error).__name__)
-                return _Records(None, trouble=f"unusable DNS answer ({type(error).__name__})")
 
 
 def _literal(name: str) -> MxHost | None:
@@ -233,38 +189,6 @@ def _literal(name: str) -> MxHost | None:
         return MxHost(name, 0, (str(ipaddress.ip_address(name)),))
     except ValueError:
         return None
-
-
-def _records(answer: dns.resolver.Answer) -> _Records:
-    secure = bool(answer.response.flags & dns.flags.AD)
-    if answer.rrset is None:
-        return _Records(False, ttl=_soa_ttl(answer.response), secure=secure)
-    if answer.rdtype == dns.rdatatype.MX:
-        values = tuple((record.preference, _name_text(record.exchange)) for record in answer.rrset)
-    else:
-        values = tuple((0, str(record.address)) for record in answer.rrset)
-    return _Records(True, values=values, ttl=_bounded(answer.rrset.ttl), secure=secure)
-
-
-def _name_text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else "."
-
-
-def _negative_ttl(error: dns.resolver.NXDOMAIN) -> int:
-    responses = error.kwargs.get("responses") or {}
-    return max((_soa_ttl(response) for response in responses.values()), default=MIN_TTL)
-
-
-def _soa_ttl(response: dns.message.Message) -> int:
-    """RFC 2308, section 5: the lesser of the SOA's own TTL and its minimum field."""
-    for rrset in response.authority:
-        if rrset.rdtype == dns.rdatatype.SOA:
-            return _bounded(min(rrset.ttl, rrset[0].minimum))
-    return MIN_TTL
-
-
-def _bounded(ttl: int) -> int:
-    return max(MIN_TTL, min(ttl, MAX_TTL))
 
 
 def _usable(address: str) -> bool:
@@ -275,9 +199,3 @@ def _usable(address: str) -> bool:
 
 def _printable(name: str) -> str:
     return name.encode("ascii", "backslashreplace").decode("ascii")[:253]
-
-
-def _nameserver(text: str) -> dns.nameserver.Nameserver:
-    address, _, port = text.partition("@")
-    ipaddress.ip_address(address)
-    return dns.nameserver.Do53Nameserver(address, int(port or 53))
