@@ -46,6 +46,8 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
     if end is None or data.find(b"\n--", start, end.end()) >= 0 or data.startswith((b"--", b"\n", b"\r\n"), start):
         return None
     raw = data[start : end.start() + 1]
+    if raw.count(b"\r") != raw.count(b"\r\n"):
+        return None
     found = _FIELD.findall(raw)
     if sum([len(name) + len(value) + 2 for name, value in found]) != len(raw):
         return None
@@ -86,8 +88,11 @@ def _add(block: HeaderBlock, raw: bytes) -> None:
     if bare.startswith(b"content-"):
         if bare != name.lower():
             block.broken = block.broken or "white space around the name of a MIME header field"
-        if b"\r" in value or b"\0" in value:
+        if b"\0" in value:
             block.broken = block.broken or "a control character in a MIME header field"
+    if b"\r" in raw and raw.removesuffix(b"\r").count(b"\r") != raw.count(b"\r\n"):
+        # Some readers end a line, and with two of them the header, at a bare carriage return (RFC 5322, section 2.3).
+        block.broken = block.broken or "a bare carriage return in the header"
     block.fields.append((bare, value))
 
 

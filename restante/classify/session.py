@@ -75,6 +75,7 @@ class Session:
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._values: set[tuple[str, str]] = set()
         self._counts: dict[tuple[str, bool], int] = {}
+        self._notable = 0
         self.subject = ""
         self.trigger_tag = ""
         self.attachments: list[str] = []
@@ -95,9 +96,9 @@ class Session:
         """Something could not be looked into."""
         self.note("cannot-inspect", place, Confidence.MEDIUM, reason)
 
-    def count(self) -> int:
-        """How many findings there are so far."""
-        return len(self._findings)
+    def notable(self) -> int:
+        """How often something of at least medium confidence was found so far."""
+        return self._notable
 
     def text(self, place: str, charsets: tuple[str, ...] = (), *, html: bool = False) -> TextScan:
         """A scan whose hits are findings in ``place``."""
@@ -130,6 +131,7 @@ class Session:
             self.budget.exhausted = True
             return
         self._values.add((hit.detector, hit.value))
+        self._notable += hit.confidence >= Confidence.MEDIUM
         digest = self._digest(hit.value)
         self._findings[key] = Finding(hit.detector, place, mask(hit.value), hit.confidence, hit.reason, digest)
 

@@ -245,7 +245,7 @@ class _Pass:
 
     def _outside(self, place: str, what: str) -> None:
         """Text before the first part or after the last: no reader shows it, some programs do."""
-        before = self._session.count()
+        before = self._session.notable()
         scan: TextScan | None = None
         for data in self._reader.body():
             if data and (scan or data.strip()):
@@ -253,7 +253,7 @@ class _Pass:
                 scan.feed(data)
         if scan:
             scan.close()
-        if self._session.count() > before:
+        if self._session.notable() > before:
             self._session.ambiguous(f"detectable text in the {what} of a multipart")
 
     def _body(self, entity: _Entity, place: str, depth: int) -> None:

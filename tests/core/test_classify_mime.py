@@ -322,6 +322,8 @@ DOUBTFUL: tuple[tuple[str, bytes], ...] = (
     ),
     ("NUL in the type", b"Content-Type: text/\0plain\n\n" + CARD.encode()),
     ("space before the colon", b"Content-Transfer-Encoding : base64\n\n" + TEXT),
+    ("bare carriage returns", b"X-A: b\r\r" + CARD.encode() + b"\n\nhello"),
+    ("bare carriage returns at once", b"X-A:\r\r" + CARD.encode() + b"\n\nhello"),
     ("header line without colon", b"Subject: x\njunk\nContent-Transfer-Encoding: base64\n\n" + TEXT),
 )
 
@@ -464,3 +466,8 @@ def test_what_cannot_be_looked_into_is_a_finding(kind: str, body: bytes, reason:
     assert [(hit.detector, hit.place, hit.reason, hit.confidence) for hit in hits] == [
         ("cannot-inspect", "attachment:f", reason, Confidence.MEDIUM)
     ]
+
+
+def test_a_vague_number_outside_the_parts_is_not_doubtful() -> None:
+    result = classify(b"Content-Type: multipart/mixed; boundary=b\n\n" + PLAIN_PART + b"--b--\n\nref 123456782\n")
+    assert {hit.confidence for hit in result.findings} == {Confidence.LOW}
