@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from restante.store.models import AuditRecord
+from restante.store.rows import put_rows
 
 
 def record(
@@ -23,6 +24,20 @@ def record(
 
     No secrets in ``detail``.
     """
-    session.add(
-        AuditRecord(at=now, actor=actor, action=action, message_id=message_id, delivery_id=delivery_id, detail=detail)
+    put_rows(
+        session, AuditRecord, [row(now, actor, action, message_id=message_id, delivery_id=delivery_id, **detail)]
     )
+
+
+def row(
+    now: float, actor: str, action: str, *, message_id: str | None = None, delivery_id: str | None = None, **detail: Any
+) -> dict[str, Any]:
+    """What :func:`record` adds, for who adds several at once."""
+    return {
+        "at": now,
+        "actor": actor,
+        "action": action,
+        "message_id": message_id,
+        "delivery_id": delivery_id,
+        "detail": detail,
+    }

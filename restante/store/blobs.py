@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from restante.store.engine import Store
 from restante.store.models import Blob, BlobSegment
+from restante.store.rows import put_rows
 from restante.vault import CHUNK, SEALED_CHUNK, CannotOpen, DataKey, Sealer, chunk_count
 
 CHUNKS_PER_SEGMENT = 16
@@ -17,8 +18,8 @@ SEGMENT = CHUNKS_PER_SEGMENT * SEALED_CHUNK
 
 def put_blob(session: Session, key: DataKey, sealer: Sealer, size: int, chunks: Iterable[bytes]) -> None:
     """Store the sealed ``chunks`` of a blob of ``size`` plain bytes, holding one segment at a time."""
-    session.add(Blob(id=key.blob_id, key_id=sealer.key_id, wrapped_key=sealer.wrap(key), size=size))
-    session.flush()
+    blob = {"id": key.blob_id, "key_id": sealer.key_id, "wrapped_key": sealer.wrap(key), "size": size}
+    put_rows(session, Blob, [blob])
     segment = bytearray()
     number = 0
     for chunk in chunks:
@@ -32,7 +33,7 @@ def put_blob(session: Session, key: DataKey, sealer: Sealer, size: int, chunks: 
 
 
 def _put_segment(session: Session, blob_id: str, number: int, data: bytearray) -> None:
-    session.execute(insert(BlobSegment).values(blob_id=blob_id, number=number, data=bytes(data)))
+    put_rows(session, BlobSegment, [{"blob_id": blob_id, "number": number, "data": bytes(data)}])
 
 
 def destroy_blob(session: Session, blob: Blob) -> None:

@@ -22,6 +22,7 @@ from restante.store.blobs import destroy_blob, put_blob
 from restante.store.engine import Store, new_id
 from restante.store.models import (
     LIVE_STATES,
+    AuditRecord,
     Delivery,
     DeliveryState,
     JobKind,
@@ -32,6 +33,7 @@ from restante.store.models import (
     OutboxState,
     PickupSession,
 )
+from restante.store.rows import put_rows
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey, Opener, Sealer
 
@@ -106,13 +108,13 @@ def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, a
     have are added.  Raises ``StoreUnavailable``; then nothing was kept and the client must be told 4xx.
     """
     for _ in range(3):
-        missing, known_id = _not_yet_held(store, request)
-        if not missing:
-            return known_id
-        if known_id:
-            request = replace(request, deliveries=missing, fingerprint=_extend(request.fingerprint, missing))
         try:
             with store.write() as session:
+                missing, known_id = _not_yet_held(session, request)
+                if not missing:
+                    return known_id
+                if known_id:
+                    request = replace(request, deliveries=missing, fingerprint=_extend(request.fingerprint, missing))
                 return _insert(session, vault, worker, request, actor, now)
         except IntegrityError:
             # The client's retry and its first try ran side by side, and the other one won: look again.
@@ -120,13 +122,13 @@ def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, a
     raise RuntimeError("a message lost the race to be held three times")
 
 
-def _not_yet_held(store: Store, request: HoldRequest) -> tuple[tuple[NewDelivery, ...], str]:
-    with store.read() as session:
-        known = session.scalar(select(Message).where(Message.fingerprint == request.fingerprint))
-        if known is None:
-            return request.deliveries, ""
-        have = set(session.scalars(select(Delivery.recipient).where(Delivery.message_id == known.id)))
-    return tuple(new for new in request.deliveries if new.recipient not in have), known.id
+def _not_yet_held(session: Session, request: HoldRequest) -> tuple[tuple[NewDelivery, ...], str]:
+    connection = session.connection()
+    known_id = connection.scalar(select(Message.id).where(Message.fingerprint == request.fingerprint))
+    if known_id is None:
+        return request.deliveries, ""
+    have = set(connection.scalars(select(Delivery.recipient).where(Delivery.message_id == known_id)))
+    return tuple(new for new in request.deliveries if new.recipient not in have), known_id
 
 
 def _extend(fingerprint: bytes, deliveries: Sequence[NewDelivery]) -> bytes:
@@ -137,47 +139,47 @@ def _extend(fingerprint: bytes, deliveries: Sequence[NewDelivery]) -> bytes:
 
 def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldRequest, actor: str, now: float) -> str:
     put_blob(session, request.key, vault, request.size, request.chunks())
-    message = Message(
-        id=new_id(),
-        created_at=now,
-        expires_at=request.expires_at,
-        sender=request.sender,
-        header_message_id=request.header_message_id,
-        fingerprint=request.fingerprint,
-        blob_id=request.key.blob_id,
-        size=request.size,
-        rule=request.rule,
-        requirement=request.requirement,
-        always_code=request.always_code,
-        summary=request.summary,
-    )
-    session.add(message)
-    session.flush()
-    rows = [(new, _new_delivery(session, message.id, new, now)) for new in request.deliveries]
-    for new, row in rows:
-        audit.record(
-            session, now, actor, f"took-{new.state}", message_id=message.id, delivery_id=row.id, reason=new.reason
-        )
-    _queue_jobs(session, worker, request, message.id, rows, now)
-    _destroy_when_finished(session, message.id)  # where every copy was refused, only the notice is left to send
-    return message.id
+    message_id = new_id()
+    message = {
+        "id": message_id,
+        "created_at": now,
+        "expires_at": request.expires_at,
+        "sender": request.sender,
+        "header_message_id": request.header_message_id,
+        "fingerprint": request.fingerprint,
+        "blob_id": request.key.blob_id,
+        "size": request.size,
+        "rule": request.rule,
+        "requirement": request.requirement,
+        "always_code": request.always_code,
+        "summary": request.summary,
+    }
+    put_rows(session, Message, [message])
+    rows = [(new, new_id()) for new in request.deliveries]
+    put_rows(session, Delivery, [_new_delivery(message_id, new, delivery_id, now) for new, delivery_id in rows])
+    taken = [
+        audit.row(now, actor, f"took-{new.state}", message_id=message_id, delivery_id=delivery_id, reason=new.reason)
+        for new, delivery_id in rows
+    ]
+    put_rows(session, AuditRecord, taken)
+    _queue_jobs(session, worker, request, message_id, rows, now)
+    if not any(new.state in LIVE_STATES for new in request.deliveries):
+        _destroy_when_finished(session, message_id)  # every copy was refused: only the notice is left to send
+    return message_id
 
 
-def _new_delivery(session: Session, message_id: str, new: NewDelivery, now: float) -> Delivery:
-    row = Delivery(
-        id=new_id(),
-        message_id=message_id,
-        recipient=new.recipient,
-        domain=new.domain,
-        route=new.route,
-        state=new.state,
-        reason=new.reason,
-        created_at=now,
-        changed_at=now,
-    )
-    session.add(row)
-    session.flush()
-    return row
+def _new_delivery(message_id: str, new: NewDelivery, delivery_id: str, now: float) -> dict[str, Any]:
+    return {
+        "id": delivery_id,
+        "message_id": message_id,
+        "recipient": new.recipient,
+        "domain": new.domain,
+        "route": new.route,
+        "state": new.state,
+        "reason": new.reason,
+        "created_at": now,
+        "changed_at": now,
+    }
 
 
 def _queue_jobs(
@@ -185,14 +187,14 @@ def _queue_jobs(
     worker: Sealer,
     request: HoldRequest,
     message_id: str,
-    rows: list[tuple[NewDelivery, Delivery]],
+    rows: list[tuple[NewDelivery, str]],
     now: float,
 ) -> None:
     """The promises that holding makes: copies to hand over, recipients and sender to tell."""
     handover: dict[Requirement, dict[str, list[str]]] = {}
-    for new, row in rows:
-        if row.state == S.HANDOVER:
-            handover.setdefault(new.requirement or request.requirement, {})[row.id] = list(new.parameters)
+    for new, delivery_id in rows:
+        if new.state == S.HANDOVER:
+            handover.setdefault(new.requirement or request.requirement, {})[delivery_id] = list(new.parameters)
     for requirement, copies in handover.items():
         payload: dict[str, Any] = {
             "requirement": requirement,
@@ -202,8 +204,8 @@ def _queue_jobs(
             "deliveries": copies,
         }
         queue_job(session, JobKind.HANDOVER, message_id, payload, now, sealed=worker.wrap(request.key))
-    held = [row.id for _, row in rows if row.state == S.HELD]
-    sender_cares = any(row.state in {S.HELD, S.QUARANTINED, S.REJECTED} for _, row in rows)
+    held = [delivery_id for new, delivery_id in rows if new.state == S.HELD]
+    sender_cares = any(new.state in {S.HELD, S.QUARANTINED, S.REJECTED} for new, _ in rows)
     if held or (sender_cares and request.sender):
         queue_job(session, JobKind.NOTIFY, message_id, {"deliveries": held, "cause": "held"}, now)
 
@@ -218,20 +220,19 @@ def queue_job(
     sealed: bytes | None = None,
 ) -> None:
     """Add a job for the worker, due at once, in the caller's transaction."""
-    session.add(
-        OutboxJob(
-            id=new_id(),
-            kind=kind,
-            message_id=message_id,
-            payload=payload,
-            sealed=sealed,
-            state=OutboxState.PENDING,
-            attempts=0,
-            created_at=now,
-            due_at=now,
-            last_error="",
-        )
-    )
+    job = {
+        "id": new_id(),
+        "kind": kind,
+        "message_id": message_id,
+        "payload": payload,
+        "sealed": sealed,
+        "state": OutboxState.PENDING,
+        "attempts": 0,
+        "created_at": now,
+        "due_at": now,
+        "last_error": "",
+    }
+    put_rows(session, OutboxJob, [job])
 
 
 def _move(session: Session, delivery_id: str, to: DeliveryState, actor: str, now: float, **detail: Any) -> Delivery:
