@@ -10,6 +10,7 @@ Open the store after a fork, never before.
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +41,10 @@ class Store:
         """Prepare a pool for ``url``; nothing is opened until first use."""
         self.engine = _create_engine(url, busy_seconds)
         self._writer = self.engine.execution_options(restante_write=True)
+        # SQLite lets one write at a time, and makes the others sleep ever longer between their tries: threads of one
+        # process wait in line for each other here instead.
+        self._turn = threading.Lock() if url.startswith("sqlite") else None
+        self._busy_seconds = busy_seconds
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -53,8 +58,20 @@ class Store:
 
         ``IntegrityError`` passes through: a caller may expect to lose a race.
         """
-        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._in_turn(), _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=self._busy_seconds):
+            raise StoreUnavailable("the database refused: another write of this process takes too long")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """Close every pooled connection."""
