@@ -37,6 +37,16 @@ class Address:
             raise BadAddress("address holds a control character")
         return cls(text, domain_of(text))
 
+    @property
+    def is_routed(self) -> bool:
+        """Whether the local part holds a routing operator (``%``, ``!``, ``@``: RFC 5321, appendix F.2).
+
+        An MTA may rewrite ``bob%there.example@here.example`` to ``bob@there.example``, so that ``domain`` does not
+        tell where the message goes.
+        """
+        local = self.text.rpartition("@")[0] if "@" in self.text else self.text
+        return any(operator in local for operator in "%!@")
+
     def __str__(self) -> str:
         return self.text
 

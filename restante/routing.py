@@ -73,8 +73,13 @@ def domains_to_judge(rule: Rule | None, policy: Policy, envelope: Envelope) -> f
     return frozenset(
         recipient.domain
         for recipient in envelope.recipients
-        if recipient.domain and not policy.is_internal(recipient.domain) and not policy.portal_only(recipient.domain)
+        if not recipient.is_routed and not _stays_here(policy, recipient) and not policy.portal_only(recipient.domain)
     )
+
+
+def _stays_here(policy: Policy, recipient: Address) -> bool:
+    """Whether the MTA keeps the copy on this site.  An address with routing operators is never believed to."""
+    return not recipient.is_routed and (not recipient.domain or policy.is_internal(recipient.domain))
 
 
 def decide(
@@ -116,11 +121,13 @@ def _decide_one(
     if rule.action in _OUTRIGHT:
         route, says = _OUTRIGHT[rule.action]
         return RecipientDecision(recipient, route, f"rule {rule.name} {says}")
-    if not recipient.domain or policy.is_internal(recipient.domain):
+    if _stays_here(policy, recipient):
         return RecipientDecision(recipient, Route.RELAY, "internal domain: never leaves this site")
     if policy.portal_only(recipient.domain):
         return _fallback(rule, envelope, recipient, "domain is portal-only", None)
     requirement = policy.requirement(rule, recipient.domain)
+    if recipient.is_routed:
+        return RecipientDecision(recipient, Route.TLS, "the address may be rewritten to another domain", requirement)
     known = evidence.get(recipient.domain)
     ability = known.ability(requirement) if known else Ability.UNKNOWN
     if ability is Ability.NO and known is not None:

@@ -134,6 +134,21 @@ def test_sender_and_recipient_conditions(
     assert routes(policy, (CARD,), "b@clear.example") == [str(Route.PORTAL if matches else Route.RELAY)]
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "bob%clear.example@site.example",
+        "clear.example!bob@site.example",
+        '"bob@clear.example"@site.example',
+        "bob%clear.example",
+        "clear.example!bob",
+    ],
+)
+def test_an_address_that_the_mta_may_rewrite_is_never_taken_for_internal(address: str) -> None:
+    policy = Policy.default(frozenset({"site.example"}))
+    assert routes(policy, (CARD,), address, "ann@site.example", "postmaster") == ["tls", "relay", "relay"]
+
+
 def test_idn_domains_are_judged_by_their_a_labels() -> None:
     policy = Policy(
         rule=(Rule(name="r", when=ANY),),
