@@ -18,7 +18,6 @@ from restante_portal import display, guard, ranges
 from restante_portal.context import Portal
 from restante_portal.reading import Index, Part, decoded
 
-
 SHORT_HTML = 1500  # without a script nothing knows how high a frame must be; this is the guess
 
 

@@ -84,3 +84,8 @@ def require_csrf() -> None:
 def client_address() -> str:
     """The client's address; a proxy's word counts only when the settings say how many proxies are ours."""
     return request.remote_addr or ""
+
+
+def one_line(text: str) -> str:
+    """What someone typed into a field, without control characters: PostgreSQL takes no NUL in a text."""
+    return "".join(c for c in text if c.isprintable()).strip()

@@ -6,6 +6,7 @@ on the same delivery: one succeeds, the other is told who was not fast enough.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,7 @@ from restante.store import holding, queue
 from restante.store.models import DeliveryState
 from restante.vault import CannotOpen, DataKey
 from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
-from restante_portal.context import Portal, portal
+from restante_portal.context import Portal, one_line, portal
 from restante_portal.signin import current, signed_in_only
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin")
@@ -26,6 +27,7 @@ blueprint = Blueprint("review", __name__, url_prefix="/admin")
 PAGE = 50
 TLS_SECONDS = 24 * 3600
 REASON_CAP = 2000
+_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def queue_page() -> str:
 
 def _filter() -> queue.Filter:
     sender, domain, rule, text = (
-        request.args.get(name, "").strip()[:200] for name in ("sender", "domain", "rule", "text")
+        one_line(request.args.get(name, ""))[:200] for name in ("sender", "domain", "rule", "text")
     )
     oldest_first = request.args.get("order") == "oldest"
     wanted = queue.Filter(sender=sender, domain=domain, rule=rule, text=text, oldest_first=oldest_first)
@@ -90,7 +92,7 @@ def _listed(here: Portal, row: queue.QueueRow) -> Listed:
         summary = summary_of(key.open_note(row.summary, "summary"))
     except CannotOpen:
         return Listed(row, "", readable=False)
-    return Listed(row, str(summary.get("subject", "")), readable=True)
+    return Listed(row, str(summary.get("subject") or ""), readable=True)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class _Seen:
 
 
 def _seen(here: Portal, delivery_id: str) -> _Seen:
+    if not _ID.fullmatch(delivery_id):
+        abort(404)
     try:
         found = queue.review(here.store, delivery_id)
     except queue.NotInQueue:
@@ -129,7 +133,8 @@ def message(delivery_id: str) -> str:
         opened = Opened.of(here, seen.key, seen.review.size)
         content = {"index": opened.index, **shown(opened)}
         queue.record_view(here.store, seen.review, actor=current().actor, now=here.clock())
-    findings = [each for each in summary.get("findings") or [] if isinstance(each, dict)]
+    found = summary.get("findings")
+    findings = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
     return render_template(
         "admin/message.html", who=current(), review=seen.review, summary=summary, findings=findings, **content
     )
@@ -186,8 +191,8 @@ def act() -> BaseResponse:
     """Do something with one or several deliveries.  Rejecting and deleting ask once more."""
     here = portal()
     action = request.form.get("action", "")
-    chosen = list(dict.fromkeys(request.form.getlist("delivery")))[: PAGE * 2]
-    text = request.form.get("text", "").replace("\r\n", "\n").strip()[:REASON_CAP]
+    chosen = [each for each in dict.fromkeys(request.form.getlist("delivery")) if _ID.fullmatch(each)][: PAGE * 2]
+    text = request.form.get("text", "").replace("\r\n", "\n").replace("\0", "").strip()[:REASON_CAP]
     actions = _actions(text)
     if action not in actions:
         abort(400)
@@ -233,7 +238,7 @@ def audit_page() -> str:
     """What happened, the newest first."""
     here = portal()
     before = request.args.get("before", "")
-    message_id = request.args.get("message", "")[:32]
+    message_id = one_line(request.args.get("message", ""))[:32]
     rows, following = queue.audit_page(
         here.store, before=int(before) if before.isdigit() and len(before) < 19 else None, message_id=message_id
     )

@@ -15,7 +15,7 @@ from flask import Blueprint, Response, g, redirect, render_template, request, ur
 from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import admins, throttle
-from restante_portal.context import client_address, portal, require_csrf
+from restante_portal.context import client_address, one_line, portal, require_csrf
 
 blueprint = Blueprint("signin", __name__, url_prefix="/admin")
 log = structlog.stdlib.get_logger(__name__)
@@ -65,7 +65,7 @@ def sign_in() -> BaseResponse:
     require_csrf()
     here = portal()
     now = here.clock()
-    name, password = request.form.get("name", "")[:64], request.form.get("password", "")[:1024]
+    name, password = one_line(request.form.get("name", ""))[:64], request.form.get("password", "")[:1024]
     client = throttle.client_key(client_address())
     counters = (PER_NAME_AND_CLIENT.of(name.strip().lower(), client), PER_CLIENT.of(client))
     seconds = here.settings.portal.admin_session_minutes * 60

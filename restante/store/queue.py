@@ -6,6 +6,7 @@ Pages are by key, not by offset: page 1,000 costs what page 1 costs.  Only readi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -40,9 +41,10 @@ class Cursor:
         """Inverse of ``str``; ``None`` for what is not a cursor."""
         created_at, _, identifier = text.partition("~")
         try:
-            return cls(float(created_at), identifier) if identifier.isalnum() else None
+            moment = float(created_at)
         except ValueError:
             return None
+        return cls(moment, identifier) if math.isfinite(moment) and identifier.isalnum() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
-"""The portal as it runs in earnest: ``restante portal`` under gunicorn on a free port of localhost."""
+"""The portal as it runs in earnest: ``restante portal`` under gunicorn on a free port of localhost; and a visitor."""
 
 from __future__ import annotations
 
+import http.client
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlencode
 
 from restante.settings import Settings
 from tests.lab.waiting import tcp_port_answers, wait_until
@@ -60,6 +63,11 @@ class PortalServer:
     def log(self) -> str:
         return self._log_path.read_text(encoding="utf-8")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def __enter__(self) -> Self:
         program = str(Path(sys.executable).with_name("restante"))
         with self._log_path.open("ab") as output:
@@ -80,3 +88,57 @@ class PortalServer:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(30)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+
+class Visitor:
+    """A client with cookies, without JavaScript; one connection for each request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._listen, self._host = settings.portal.listen, settings.portal.url.partition("//")[2]
+        self._cookies: dict[str, str] = {}
+
+    def begin(
+        self, method: str, path: str, body: str | None = None, **headers: str
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """Send a request; the caller reads the answer and closes the connection."""
+        connection = http.client.HTTPConnection(self._listen.host, self._listen.port, timeout=60)
+        sent = {"Host": self._host, "Cookie": "; ".join(f"{k}={v}" for k, v in self._cookies.items()), **headers}
+        connection.request(method, path, body, sent)
+        response = connection.getresponse()
+        for cookie in response.headers.get_all("Set-Cookie") or []:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self._cookies[name] = value
+        return connection, response
+
+    def _whole(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+        connection, response = self.begin(method, path, body, **headers)
+        try:
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self._whole("GET", path, **headers)
+
+    def post(self, path: str, form: dict[str, str]) -> Answer:
+        return self._whole("POST", path, urlencode(form), **{"Content-Type": "application/x-www-form-urlencoded"})
+
+    def form_key(self, path: str) -> str:
+        return self.get(path).text.partition('name="form_key" value="')[2].partition('"')[0]
+
+    def open(self, token: str, code: str = "") -> Answer:
+        """Go to a link and open it."""
+        return self.post(f"/p/{token}/open", {"form_key": self.form_key(f"/p/{token}"), "code": code})

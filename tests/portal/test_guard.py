@@ -74,6 +74,7 @@ def test_every_answer_carries_the_headers(browser: Browser, post: Post) -> None:
         if answer.mimetype == "text/html" and not framed:
             assert "<script" not in answer.text, where
             assert "style=" not in answer.text, where
+        answer.close()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 
 from restante.store import holding, links
 from restante.store.engine import Store
-from restante.store.models import LinkState, OutboxJob, PickupSession
 from restante.store.models import Link as LinkRow
+from restante.store.models import LinkState, OutboxJob, PickupSession
 from restante.vault import Sealer, generate_keypair
 from restante_portal.application import create_app
 from tests.portal.conftest import SIMPLE, URL, Browser, Post

@@ -69,7 +69,9 @@ BROKEN: dict[str, tuple[bytes, list[bytes]]] = {
     "boundary of another": (
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--bb\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--", [b"two"],
     ),
-    "bare line feeds": (b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\n\ntwo\n--b--\n", [b"one", b"two"]),
+    "bare line feeds": (
+        b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\n\ntwo\n--b--\n", [b"one", b"two"],
+    ),
     "encoding with junk": (
         b"Content-Transfer-Encoding: base64 junk\r\n\r\n" + base64.b64encode(b"secret"), [b"secret"],
     ),
