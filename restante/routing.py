@@ -128,7 +128,12 @@ def _decide_one(
     requirement = policy.requirement(rule, recipient.domain)
     if recipient.is_routed:
         return RecipientDecision(recipient, Route.TLS, "the address may be rewritten to another domain", requirement)
-    known = evidence.get(recipient.domain)
+    return _by_evidence(rule, envelope, recipient, requirement, evidence.get(recipient.domain))
+
+
+def _by_evidence(
+    rule: Rule, envelope: Envelope, recipient: Address, requirement: Requirement, known: Evidence | None
+) -> RecipientDecision:
     ability = known.ability(requirement) if known else Ability.UNKNOWN
     if ability is Ability.NO and known is not None:
         return _fallback(rule, envelope, recipient, known.reason, known, requirement)
