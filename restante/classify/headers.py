@@ -52,12 +52,13 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
     if sum([len(name) + len(value) + 2 for name, value in found]) != len(raw):
         return None
     block = HeaderBlock()
+    fields = block.fields
     for name, value in found:
         key = name.lower()
-        if key[:8] == b"content-" or name != name.strip():
+        if key[:8] == b"content-" or name[-1:].isspace():
             _add(block, b"%b:%b" % (name, value))
         else:
-            block.fields.append((key, (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
+            fields.append((key, (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
     return block, end.end()
 
 
@@ -164,6 +165,7 @@ class Parameterised:
         return text_of(self.params.get(name, b""))
 
 
+_NOTHING = Parameterised("", {})
 _PARAM = re.compile(rb'\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)\s*(?:;|\Z|(?=\s))', re.DOTALL)
 _QUOTED = re.compile(rb"\\(.)", re.DOTALL)
 
@@ -184,6 +186,8 @@ def _unquoted(data: bytes) -> bytes:
 
 def parse_params(raw: bytes) -> Parameterised:
     """Read a structured MIME value (RFC 2045, section 5.1; RFC 2231), unquoted names with spaces included."""
+    if not raw:
+        return _NOTHING
     value, _, rest = raw.partition(b";")
     if not rest:
         return Parameterised(_media(value), {})

@@ -48,14 +48,13 @@ class Budget:
                 self._proofs[key] = proof
             return proof
 
-    def take(self, entry: int, *, certain: bool) -> bool:
-        """Whether the pattern numbered ``entry`` may look at one more candidate."""
-        left = self._left.get(entry, self._CERTAIN if certain else self._VAGUE)
-        if left <= 0:
-            self.exhausted = True
-            return False
-        self._left[entry] = left - 1
-        return True
+    def left(self, entry: int, *, certain: bool) -> int:
+        """How many more candidates the pattern numbered ``entry`` may look at."""
+        return self._left.get(entry, self._CERTAIN if certain else self._VAGUE)
+
+    def leave(self, entry: int, left: int) -> None:
+        """The pattern numbered ``entry`` has ``left`` candidates left."""
+        self._left[entry] = left
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +133,13 @@ class Scanner:
 
     def _exact(self, index: int, text: bytes, start: int, end: int, budget: Budget, hits: list[Hit]) -> None:
         entry = self._entries[index]
-        detector, certain = entry.detector, entry.alone is Confidence.HIGH
+        detector = entry.detector
+        left = budget.left(index, certain=entry.alone is Confidence.HIGH)
         for begin, stop in _occurrences(entry.locate, text, start, end):
-            if not budget.take(index, certain=certain):
-                return
+            if left <= 0:
+                budget.exhausted = True
+                break
+            left -= 1
             candidate = text[begin:stop]
             if detector is None:
                 hits.append(Hit(begin, entry.name, candidate.decode("utf-8", "replace"), entry.alone, ""))
@@ -147,6 +149,7 @@ class Scanner:
                 hit = _weigh(entry, detector, proof, text, begin)
                 if hit is not None:
                     hits.append(hit)
+        budget.leave(index, left)
 
 
 def _options(lexicon_size: int) -> re2.Options:
