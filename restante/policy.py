@@ -10,13 +10,14 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from restante.classify.finding import Confidence, Finding
-from restante.envelope import BadAddress, Envelope, a_label
+from restante.envelope import Envelope
 from restante.tls.evidence import Requirement
+from restante.tls.mx import BadNextHop, NextHop
 from restante.toml_source import load_model
 
 
@@ -38,11 +39,23 @@ class Otherwise(StrEnum):
 
 
 class DomainMode(StrEnum):
-    """``auto`` asks the evidence; ``portal-only`` never tries TLS; ``internal`` never leaves the site."""
+    """What is agreed for mail to a domain.
+
+    ``auto`` asks the evidence.  ``always`` sends everything over mandatory TLS, sensitive or not.  ``portal-only``, or
+    ``never``, does not try TLS: sensitive mail takes the way out at once.  ``internal`` never leaves the site.
+    """
 
     AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
     PORTAL_ONLY = "portal-only"
     INTERNAL = "internal"
+
+
+FORCED_RULE: Final = "domain-always"
+"""The rule that stands for "all mail of this domain"; no rule of a file may have its name."""
+
+FROM_TRANSPORT_MAPS: Final = "transport_maps"
 
 
 class _Frozen(BaseModel):
@@ -133,20 +146,55 @@ def _any_address(patterns: tuple[str, ...], addresses: tuple[object, ...]) -> bo
     )
 
 
-class DomainPolicy(_Frozen):
-    """What is agreed for one recipient domain.  ``tls`` raises what rules ask for; it never lowers it."""
+def _domain_name(value: str) -> str:
+    try:
+        name = NextHop.parse(value)
+    except BadNextHop as error:
+        raise ValueError(str(error)) from error
+    if name.direct or name.port is not None:
+        raise ValueError("must be a name without brackets and port")
+    return name.name
 
-    name: str = Field(min_length=1)
+
+def _next_hop(value: str) -> str:
+    """A next hop as Postfix and the evidence know it.  Only brackets: a name without them would mean its MX."""
+    if value in {"", FROM_TRANSPORT_MAPS}:
+        return value
+    try:
+        hop = NextHop.parse(value)
+    except BadNextHop as error:
+        raise ValueError(str(error)) from error
+    return str(hop)
+
+
+DomainName = Annotated[str, AfterValidator(_domain_name)]
+
+
+class DomainPolicy(_Frozen):
+    """What is agreed for one domain.
+
+    ``tls`` raises what rules ask for; it never lowers it.  ``certificate_names``: the peer's certificate must carry
+    one of them.  ``next_hop`` replaces the MX hosts: ``[mail.partner.example]:587``, or ``transport_maps`` for what
+    Postfix's own table says.  ``otherwise`` and ``deadline_hours`` replace those of the rules.
+
+    ``inbound_tls``: mail that claims to come from the domain must arrive over TLS; ``inbound_certificate``: and its
+    client must show a trusted certificate with this subject name.
+    """
+
+    name: DomainName
     mode: DomainMode = DomainMode.AUTO
     tls: Requirement = Requirement.ENCRYPTED
+    certificate_names: tuple[DomainName, ...] = Field(default=(), max_length=20)
+    next_hop: Annotated[str, AfterValidator(_next_hop)] = ""
+    otherwise: Otherwise | None = None
+    deadline_hours: float | None = Field(default=None, ge=0, le=120)
+    inbound_tls: bool = False
+    inbound_certificate: str = Field(default="", max_length=253)
 
-    @field_validator("name")
-    @classmethod
-    def _normal(cls, value: str) -> str:
-        try:
-            return a_label(value)
-        except BadAddress as error:
-            raise ValueError(str(error)) from error
+    @property
+    def authenticated(self) -> bool:
+        """Whether the peer must prove its name, whatever a rule says."""
+        return bool(self.certificate_names) or self.tls is Requirement.AUTHENTICATED
 
 
 class Lexicon(_Frozen):
@@ -184,6 +232,20 @@ class Policy(_Frozen):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what} {', '.join(sorted(twice))} is defined twice: rename or remove one")
+        if any(rule.name == FORCED_RULE for rule in self.rule):
+            raise ValueError(f"the rule name {FORCED_RULE} is Restante's own: choose another")
+        return self
+
+    @model_validator(mode="after")
+    def _hops_agree(self) -> Self:
+        agreed: dict[str, DomainPolicy] = {}
+        for domain in self.domain:
+            if not domain.next_hop or domain.next_hop == FROM_TRANSPORT_MAPS:
+                continue
+            other = agreed.setdefault(domain.next_hop, domain)
+            # Postfix asks by next hop: two domains behind one cannot ask different things of it.
+            if (other.certificate_names, other.authenticated) != (domain.certificate_names, domain.authenticated):
+                raise ValueError(f"{other.name} and {domain.name} ask different things of {domain.next_hop}")
         return self
 
     @property
@@ -195,6 +257,27 @@ class Policy(_Frozen):
     def _by_domain(self) -> dict[str, DomainPolicy]:
         return {domain.name: domain for domain in self.domain}
 
+    @cached_property
+    def _by_next_hop(self) -> dict[str, DomainPolicy]:
+        return {domain.next_hop: domain for domain in self.domain if domain.next_hop}
+
+    @cached_property
+    def _forced(self) -> frozenset[str]:
+        return frozenset(domain.name for domain in self.domain if domain.mode is DomainMode.ALWAYS)
+
+    @cached_property
+    def inbound(self) -> dict[str, DomainPolicy]:
+        """The domains whose mail must prove something when it arrives here."""
+        return {domain.name: domain for domain in self.domain if domain.inbound_tls or domain.inbound_certificate}
+
+    def domain_policy(self, domain: str) -> DomainPolicy | None:
+        """What is agreed for ``domain``; ``None`` when nothing is."""
+        return self._by_domain.get(domain)
+
+    def destination_policy(self, destination: str) -> DomainPolicy | None:
+        """What is agreed for a domain, or for who receives at a next hop as Postfix writes it."""
+        return self._by_domain.get(destination) or self._by_next_hop.get(destination)
+
     def is_internal(self, domain: str) -> bool:
         """Whether mail for ``domain`` stays on this site."""
         known = self._by_domain.get(domain)
@@ -203,16 +286,44 @@ class Policy(_Frozen):
     def portal_only(self, domain: str) -> bool:
         """Whether sensitive mail for ``domain`` goes to the portal without a look at its TLS."""
         known = self._by_domain.get(domain)
-        return known is not None and known.mode is DomainMode.PORTAL_ONLY
+        return known is not None and known.mode in {DomainMode.PORTAL_ONLY, DomainMode.NEVER}
+
+    def forces_tls(self, domain: str) -> bool:
+        """Whether all mail for ``domain`` goes by mandatory TLS."""
+        return domain in self._forced and domain not in self.internal_domains
+
+    def forced_rule(self, envelope: Envelope) -> Rule | None:
+        """What holds where no rule matched: TLS for the domains that have it agreed.  ``None`` for all other mail."""
+        if not self._forced or not any(self.forces_tls(recipient.domain) for recipient in envelope.recipients):
+            return None
+        return _forced_rule()
 
     def requirement(self, rule: Rule, domain: str) -> Requirement:
         """The stricter of what the rule and the domain's own entry ask for."""
         known = self._by_domain.get(domain)
-        asked = {rule.tls, known.tls if known else rule.tls}
-        return Requirement.AUTHENTICATED if Requirement.AUTHENTICATED in asked else Requirement.ENCRYPTED
+        if rule.tls is Requirement.AUTHENTICATED or (known is not None and known.authenticated):
+            return Requirement.AUTHENTICATED
+        return Requirement.ENCRYPTED
+
+    def otherwise(self, rule: Rule, domain: str) -> Otherwise:
+        """The way out for a copy to ``domain``: the domain's own, or the rule's."""
+        known = self._by_domain.get(domain)
+        return known.otherwise if known is not None and known.otherwise is not None else rule.otherwise
+
+    def deadline_hours(self, rule: Rule, domain: str) -> float:
+        """How long delivery to ``domain`` over TLS is tried: the domain's own, or the rule's."""
+        known = self._by_domain.get(domain)
+        return known.deadline_hours if known is not None and known.deadline_hours is not None else rule.deadline_hours
+
+    def next_hop(self, domain: str) -> str:
+        """Where mail for ``domain`` is handed over instead of its MX hosts; empty for the MX hosts."""
+        known = self._by_domain.get(domain)
+        return known.next_hop if known is not None else ""
 
     def rule_named(self, name: str) -> Rule | None:
         """The rule called ``name``, or ``None`` when a reload has removed it."""
+        if name == FORCED_RULE:
+            return _forced_rule()
         return next((rule for rule in self.rule if rule.name == name), None)
 
     @classmethod
@@ -231,6 +342,10 @@ class Policy(_Frozen):
             ),
             internal_domains=internal_domains,
         )
+
+
+def _forced_rule() -> Rule:
+    return Rule(name=FORCED_RULE, when=(Condition(detectors=("*",)),))
 
 
 def load_policy(path: Path | None, internal_domains: frozenset[str] = frozenset()) -> Policy:

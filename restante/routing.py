@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from restante.classify.finding import Classification, Finding
 from restante.envelope import Address, Envelope
-from restante.policy import Action, Otherwise, Policy, Rule
+from restante.policy import FORCED_RULE, Action, Otherwise, Policy, Rule
 from restante.tls.evidence import Ability, Evidence, Requirement
 
 
@@ -28,13 +28,20 @@ class Route(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecipientDecision:
-    """One recipient's route, with the reason in words.  ``requirement`` matters only where the route is TLS."""
+    """One recipient's route, with the reason in words.
+
+    The rest matters only where the route is TLS: the level, the way out after ``deadline_hours``, and the
+    ``next_hop`` where one is agreed in the place of MX hosts.
+    """
 
     recipient: Address
     route: Route
     reason: str
     requirement: Requirement = Requirement.ENCRYPTED
     evidence: Evidence | None = None
+    otherwise: Otherwise = Otherwise.PORTAL
+    deadline_hours: float = 24
+    next_hop: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +65,30 @@ class Decision:
 def matching_rule(
     policy: Policy, classification: Classification, envelope: Envelope
 ) -> tuple[Rule | None, tuple[Finding, ...]]:
-    """The first rule of ``policy`` that matches, with the findings that made it match.  First match wins."""
+    """The first rule of ``policy`` that matches, with the findings that made it match.  First match wins.
+
+    Without a match, :meth:`Policy.forced_rule`: some domains have TLS agreed for all mail.
+    """
     for rule in policy.rules:
         matched = rule.match(classification.findings, envelope)
         if matched is not None:
             return rule, matched
-    return None, ()
+    return policy.forced_rule(envelope), ()
 
 
 def domains_to_judge(rule: Rule | None, policy: Policy, envelope: Envelope) -> frozenset[str]:
     """The recipient domains whose TLS evidence :func:`decide` will ask for; empty when it needs none."""
-    if rule is None or rule.action is not Action.PROTECT:
+    if rule is None or rule.action not in {Action.PROTECT, Action.RELAY}:
         return frozenset()
+    # Where the rule itself protects nobody, only the domains count that have TLS agreed for all mail.
+    everyone = rule.action is Action.PROTECT and rule.name != FORCED_RULE
     return frozenset(
         recipient.domain
         for recipient in envelope.recipients
-        if not recipient.is_routed and not _stays_here(policy, recipient) and not policy.portal_only(recipient.domain)
+        if (everyone or policy.forces_tls(recipient.domain))
+        and not recipient.is_routed
+        and not _stays_here(policy, recipient)
+        and not policy.portal_only(recipient.domain)
     )
 
 
@@ -118,34 +133,50 @@ _OTHERWISE = {
 def _decide_one(
     policy: Policy, rule: Rule, envelope: Envelope, recipient: Address, evidence: Mapping[str, Evidence]
 ) -> RecipientDecision:
-    if rule.action in _OUTRIGHT:
+    forced = policy.forces_tls(recipient.domain)
+    if rule.action in _OUTRIGHT and not (forced and rule.action is Action.RELAY):
         route, says = _OUTRIGHT[rule.action]
         return RecipientDecision(recipient, route, f"rule {rule.name} {says}")
     if _stays_here(policy, recipient):
         return RecipientDecision(recipient, Route.RELAY, "internal domain: never leaves this site")
+    if rule.name == FORCED_RULE and not forced:
+        return RecipientDecision(recipient, Route.RELAY, "no rule matched")
     if policy.portal_only(recipient.domain):
-        return _fallback(rule, envelope, recipient, "domain is portal-only", None)
-    requirement = policy.requirement(rule, recipient.domain)
+        otherwise = policy.otherwise(rule, recipient.domain)
+        return _fallback(otherwise, envelope, recipient, "domain is portal-only", None)
     if recipient.is_routed:
-        return RecipientDecision(recipient, Route.TLS, "the address may be rewritten to another domain", requirement)
-    return _by_evidence(rule, envelope, recipient, requirement, evidence.get(recipient.domain))
+        return _by_tls(policy, rule, recipient, "the address may be rewritten to another domain", None)
+    return _by_evidence(policy, rule, envelope, recipient, evidence.get(recipient.domain))
 
 
 def _by_evidence(
-    rule: Rule, envelope: Envelope, recipient: Address, requirement: Requirement, known: Evidence | None
+    policy: Policy, rule: Rule, envelope: Envelope, recipient: Address, known: Evidence | None
 ) -> RecipientDecision:
+    requirement = policy.requirement(rule, recipient.domain)
     ability = known.ability(requirement) if known else Ability.UNKNOWN
     if ability is Ability.NO and known is not None:
-        return _fallback(rule, envelope, recipient, known.reason, known, requirement)
-    if ability is Ability.NO_MAIL and known is not None:
-        # RFC 7505: the MTA's own bounce tells the sender; under mandatory TLS nothing can leave in clear meanwhile.
-        return RecipientDecision(recipient, Route.TLS, known.reason, requirement, known)
+        otherwise = policy.otherwise(rule, recipient.domain)
+        return _fallback(otherwise, envelope, recipient, known.reason, known, requirement)
+    # RFC 7505: where a domain takes no mail, the MTA's own bounce tells the sender; nothing leaves in clear meanwhile.
     reason = known.reason if known else "nothing is known of the domain yet; delivery will find out"
-    return RecipientDecision(recipient, Route.TLS, reason, requirement, known)
+    return _by_tls(policy, rule, recipient, reason, known)
+
+
+def _by_tls(policy: Policy, rule: Rule, recipient: Address, reason: str, known: Evidence | None) -> RecipientDecision:
+    return RecipientDecision(
+        recipient,
+        Route.TLS,
+        reason,
+        policy.requirement(rule, recipient.domain),
+        known,
+        policy.otherwise(rule, recipient.domain),
+        policy.deadline_hours(rule, recipient.domain),
+        policy.next_hop(recipient.domain),
+    )
 
 
 def _fallback(
-    rule: Rule,
+    otherwise: Otherwise,
     envelope: Envelope,
     recipient: Address,
     reason: str,
@@ -153,7 +184,7 @@ def _fallback(
     requirement: Requirement = Requirement.ENCRYPTED,
 ) -> RecipientDecision:
     """The way of a recipient whose domain cannot do TLS well enough."""
-    route = _OTHERWISE[rule.otherwise]
+    route = _OTHERWISE[otherwise]
     if route is Route.PORTAL and not envelope.sender.text:
         # A bounce has no sender to pass an access code on: a reviewer decides.
         return RecipientDecision(recipient, Route.QUARANTINE, f"{reason}; no sender to tell", requirement, evidence)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from restante.marks import RouteMark
 from restante.routing import Decision, RecipientDecision, Route
-from restante.store.holding import NewDelivery
+from restante.store.holding import HandOver, NewDelivery
 from restante.store.models import DeliveryState
 from restante.tls.evidence import Requirement
 
@@ -25,23 +25,28 @@ class Plan:
     """What to do with one message.
 
     ``deliveries`` goes to the store, and so do the recipients at the positions ``removed``; ``mark`` is set where
-    every recipient that stays with the MTA goes by mandatory TLS; ``refuse`` holds the reply's text where the whole
+    every recipient that stays with the MTA goes by mandatory TLS, or, where the MTA is asked by recipient, those at
+    the positions ``secured``; ``refuse`` holds the reply's text where the whole
     message is refused.
     """
 
     deliveries: tuple[NewDelivery, ...] = ()
+    secured: tuple[int, ...] = ()
     removed: tuple[int, ...] = ()
     mark: RouteMark | None = None
     refuse: str = ""
     requirement: Requirement = Requirement.ENCRYPTED
 
 
-def make_plan(decision: Decision, parameters: tuple[tuple[str, ...], ...], now: float) -> Plan:
+def make_plan(
+    decision: Decision, parameters: tuple[tuple[str, ...], ...], now: float, *, by_recipient: bool = False
+) -> Plan:
     """Turn ``decision`` into a plan; ``parameters`` are each recipient's ESMTP parameters, in envelope order.
 
     The routing header moves *all* recipients that are left to the TLS transport.  So where some recipients stay on
-    the ordinary way, or two need different TLS levels, those that need TLS are taken into the store and handed over
-    by the worker instead.
+    the ordinary way, or two need different TLS levels, ways out or next hops, those that need TLS are taken into the
+    store and handed over by the worker instead.  ``by_recipient`` tells of an MTA that is asked for TLS by recipient:
+    there those that stay on the ordinary way need no split.
     """
     rule = decision.rule
     if rule is None:
@@ -50,21 +55,25 @@ def make_plan(decision: Decision, parameters: tuple[tuple[str, ...], ...], now: 
     if len(rejected) == len(decision.recipients):
         return Plan(refuse=_refusal(rejected))
     tls = decision.routed(Route.TLS)
-    levels = {one.requirement for one in tls}
-    split = bool(tls) and (bool(decision.routed(Route.RELAY)) or len(levels) > 1)
+    ways = {(one.requirement, one.otherwise, one.deadline_hours, one.next_hop) for one in tls}
+    mixed = bool(decision.routed(Route.RELAY)) and not by_recipient
+    split = bool(tls) and (mixed or len(ways) > 1 or bool(tls[0].next_hop))
     rows = tuple(
-        (index, _new_delivery(one, parameters[index], split=split)) for index, one in enumerate(decision.recipients)
+        (index, _new_delivery(one, parameters[index], now, split=split))
+        for index, one in enumerate(decision.recipients)
     )
     removed = tuple(index for index, row in rows if row.state is not DeliveryState.LEFT_WITH_MTA)
     mark = None
     if tls and not split:
-        deadline = now + rule.deadline_hours * 3600
-        mark = RouteMark.fresh(tls[0].requirement, rule.otherwise, rule.name, deadline)
+        deadline = now + tls[0].deadline_hours * 3600
+        mark = RouteMark.fresh(tls[0].requirement, tls[0].otherwise, rule.name, deadline)
+    stays = () if split or not by_recipient else tls
     return Plan(
+        secured=tuple(index for index, one in enumerate(decision.recipients) if one in stays),
         deliveries=tuple(row for _, row in rows) if removed else (),
         removed=removed,
         mark=mark,
-        requirement=max(levels, key=_strictness, default=rule.tls),
+        requirement=max((one.requirement for one in tls), key=_strictness, default=rule.tls),
     )
 
 
@@ -72,13 +81,19 @@ def _strictness(requirement: Requirement) -> int:
     return int(requirement is Requirement.AUTHENTICATED)
 
 
-def _new_delivery(one: RecipientDecision, parameters: tuple[str, ...], *, split: bool) -> NewDelivery:
+def _new_delivery(one: RecipientDecision, parameters: tuple[str, ...], now: float, *, split: bool) -> NewDelivery:
     if one.route is Route.TLS:
         state = DeliveryState.HANDOVER if split else DeliveryState.LEFT_WITH_MTA
     else:
         state = _HELD_AS.get(one.route, DeliveryState.LEFT_WITH_MTA)
     return NewDelivery(
-        one.recipient.text, one.recipient.domain, one.route, state, one.reason, parameters, one.requirement
+        recipient=one.recipient.text,
+        domain=one.recipient.domain,
+        route=one.route,
+        state=state,
+        reason=one.reason,
+        parameters=parameters,
+        handover=HandOver(one.requirement, one.otherwise, now + one.deadline_hours * 3600, one.next_hop),
     )
 
 

@@ -59,11 +59,25 @@ class IllegalTransition(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """How a copy is to be delivered by the MTA.
+
+    ``otherwise`` is the way out, ``deadline`` (Unix seconds) the moment from which it is taken; ``next_hop`` is empty
+    for the domain's MX hosts.  Copies that differ in any of this are handed over apart.
+    """
+
+    requirement: Requirement
+    otherwise: str
+    deadline: float
+    next_hop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NewDelivery:
     """One recipient of a message that is being held.
 
-    ``parameters`` are the client's ESMTP parameters of RCPT (NOTIFY, ORCPT: RFC 3461), kept for a hand-over, and
-    ``requirement`` is the TLS level of that; ``None`` means the message's.
+    ``parameters`` are the client's ESMTP parameters of RCPT (NOTIFY, ORCPT: RFC 3461), kept for a hand-over;
+    ``handover`` says how; ``None`` means as the message.
     """
 
     recipient: str
@@ -72,7 +86,7 @@ class NewDelivery:
     state: DeliveryState
     reason: str
     parameters: tuple[str, ...] = ()
-    requirement: Requirement | None = None
+    handover: HandOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +205,16 @@ def _queue_jobs(
     now: float,
 ) -> None:
     """The promises that holding makes: copies to hand over, recipients and sender to tell."""
-    handover: dict[Requirement, dict[str, list[str]]] = {}
+    as_message = HandOver(request.requirement, request.otherwise, request.deadline)
+    handover: dict[HandOver, dict[str, list[str]]] = {}
     for new, delivery_id in rows:
         if new.state == S.HANDOVER:
-            handover.setdefault(new.requirement or request.requirement, {})[delivery_id] = list(new.parameters)
-    for requirement, copies in handover.items():
+            handover.setdefault(new.handover or as_message, {})[delivery_id] = list(new.parameters)
+    for way, copies in handover.items():
         payload: dict[str, Any] = {
-            "requirement": requirement,
-            "otherwise": request.otherwise,
-            "deadline": request.deadline,
+            "requirement": way.requirement,
+            "otherwise": way.otherwise,
+            "deadline": way.deadline,
             "mail": list(request.mail_parameters),
             "deliveries": copies,
         }

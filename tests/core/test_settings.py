@@ -207,7 +207,7 @@ def test_settings_are_frozen(folder: Path) -> None:
             3,
             "rule.0.when.0.confidence",
         ),
-        ('\n[[domain]]\nname = "a.example"\n[[domain]]\nname = "b.example"\nmode = "never"\n', 6, "domain.1.mode"),
+        ('\n[[domain]]\nname = "a.example"\n[[domain]]\nname = "b.example"\nmode = "sometimes"\n', 6, "domain.1.mode"),
         ('[[lexicon]]\nname = "Big"\nwords = ["word"]\n', 2, "lexicon.0.name"),
     ],
 )
