@@ -31,8 +31,8 @@ HEADER_CHECKS = f"""\
 class Site:
     """What the wiring has to know of the Postfix at hand.  The defaults are Debian's.
 
-    ``other_milters`` are the site's own, in order; ``smtpd_chrooted`` says whether smtpd sees only the queue
-    directory.
+    ``other_milters`` and ``other_non_smtpd_milters`` are the site's own, in order; ``smtpd_chrooted`` says whether
+    smtpd sees only the queue directory.
     """
 
     config_directory: Path = Path("/etc/postfix")
@@ -40,6 +40,7 @@ class Site:
     version: tuple[int, ...] = (3, 7)
     smtpd_chrooted: bool = True
     other_milters: tuple[str, ...] = ()
+    other_non_smtpd_milters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def site_of(postconf: Postconf, settings: Settings) -> Site:
         version=postconf.version,
         smtpd_chrooted=smtpd.chrooted if smtpd else True,
         other_milters=tuple(one for one in milters(parameters["smtpd_milters"]) if one not in ours),
+        other_non_smtpd_milters=tuple(one for one in milters(parameters["non_smtpd_milters"]) if one not in ours),
     )
 
 
@@ -105,6 +107,8 @@ def render(settings: Settings, site: Site | None = None) -> PostfixConfiguration
     return PostfixConfiguration(
         main_cf={
             "smtpd_milters": ", ".join((ours, *site.other_milters)),
+            # Mail that programs on this host hand to sendmail(1) is outgoing mail like any other.
+            "non_smtpd_milters": ", ".join((ours, *site.other_non_smtpd_milters)),
             "milter_default_action": "tempfail",
             "milter_protocol": "6",
             "milter_connect_timeout": "30s",
@@ -147,6 +151,8 @@ def _transport(name: str, level: str, policy: str, settings: Settings, site: Sit
         "syslog_name": f"postfix/{name}",
         "smtp_tls_security_level": level,
         "smtp_tls_policy_maps": f"socketmap:unix:{settings.worker.socketmap}:{policy}",
+        # Without it "dane-only" could only defer; Postfix then looks up TLSA records itself, at delivery.
+        "smtp_dns_support_level": "dnssec",
         # RFC 8996 retires TLS 1.0 and 1.1.
         "smtp_tls_mandatory_protocols": ">=TLSv1.2",
         "smtp_tls_mandatory_ciphers": "medium",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -15,8 +17,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from restante.envelope import BadAddress, a_label
+from restante.tls.trust import BROKEN_NAME, SIGNED_NAME, TrustAd
 from restante.toml_source import load_model
 
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
 EXAMPLE_NAMES = frozenset({"mail.example.org", "pickup.example.org", "example.org"})
 
 
@@ -40,7 +44,7 @@ def _host_port(value: object) -> object:
 
 
 def _loopback(value: HostPort) -> HostPort:
-    if value.host not in {"127.0.0.1", "::1", "localhost"}:
+    if value.host not in {"::1", "localhost"} and not _LOOPBACK.fullmatch(value.host):
         raise ValueError("must be a loopback address: this listener trusts whoever can reach it")
     return value
 
@@ -58,6 +62,13 @@ def _public_key(value: str) -> str:
 Endpoint = Annotated[HostPort, BeforeValidator(_host_port)]
 LoopbackEndpoint = Annotated[Endpoint, AfterValidator(_loopback)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+
+
+class Mta(StrEnum):
+    """The mail server that Restante is attached to."""
+
+    POSTFIX = "postfix"
+    SENDMAIL = "sendmail"
 
 
 class _Frozen(BaseModel):
@@ -131,7 +142,12 @@ class NoticeSettings(_Frozen):
 
 
 class TlsSettings(_Frozen):
-    """How the worker probes peers.  An empty ``ca_file`` means the system's store; no ``nameservers``: the system's."""
+    """How the worker learns what peers can do.
+
+    An empty ``ca_file`` means the system's store; no ``nameservers``: the system's.  ``trust_ad`` tells whether DNSSEC
+    validation by them is believed: ``auto`` tests resolvers on this host with ``dnssec_signed_name`` and
+    ``dnssec_broken_name`` and believes no others; ``yes`` vouches for them and for the path to them.
+    """
 
     ca_file: Path | None = None
     nameservers: tuple[str, ...] = ()
@@ -143,12 +159,21 @@ class TlsSettings(_Frozen):
     max_probes: int = Field(default=50, ge=1, le=1000)
     port: int = Field(default=25, ge=1, le=65535)
     source_address: str = ""
+    dane: bool = True
+    trust_ad: TrustAd = TrustAd.AUTO
+    dnssec_signed_name: str = Field(default=SIGNED_NAME, min_length=1, max_length=253)
+    dnssec_broken_name: str = Field(default=BROKEN_NAME, min_length=1, max_length=253)
+    mta_sts: bool = True
+    sts_seconds: float = Field(default=10, gt=0, le=60)
+    sts_private_addresses: bool = Field(default=False, description="fetch policies from private addresses too")
+    sts_port: int = Field(default=443, ge=1, le=65535)
 
 
 class Settings(_Frozen):
     """The whole file.  Relative paths are meant from the folder of the file."""
 
     hostname: str = Field(pattern=r"^[A-Za-z0-9.-]+\.[A-Za-z0-9-]+$")
+    mta: Mta = Mta.POSTFIX
     organisation: str = Field(min_length=1, max_length=100)
     database: str = Field(pattern=r"^(sqlite|postgresql\+psycopg)://")
     internal_domains: tuple[str, ...] = ()
@@ -176,6 +201,12 @@ class Settings(_Frozen):
         if value in EXAMPLE_NAMES:
             raise ValueError("is still the example: write this host's own name")
         return value
+
+    @model_validator(mode="after")
+    def _intake_fits_the_mta(self) -> Self:
+        if self.mta is Mta.SENDMAIL and (self.worker.intake.port != 25 or ":" in self.worker.intake.host):
+            raise ValueError("with mta = sendmail, worker.intake must be port 25 of 127.0.0.2 or the like")
+        return self
 
     @model_validator(mode="after")
     def _portal_not_the_example(self) -> Self:

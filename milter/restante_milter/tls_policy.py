@@ -2,18 +2,20 @@
 
 ``policy`` serves the transport ``restante-tls``, ``policy-auth`` the transport ``restante-auth``, ``verdict`` the
 milter.  Guarantees: for every destination but our own intake the answer is mandatory TLS or a temporary error;
-plain ``dane`` and ``may``, which can mean clear text, are never said.
+plain ``dane`` and ``may``, which can mean clear text, are never said.  What a domain publishes itself, by DANE or
+MTA-STS, binds on both transports, also while its hosts fail it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
-from restante.tls.evidence import Evidence, Level
+from restante.tls.evidence import Evidence, Level, Published
 from restante_milter.socketmap import Handler, Reply
 
 # Without evidence the name that is verified is the one that MX lookup gave.
@@ -38,7 +40,11 @@ def tls_maps(
     known = _Known(engine)
 
     async def policy(key: str) -> Reply:
-        return Reply.ok("none" if key == fallback else "encrypt")
+        if key == fallback:
+            return Reply.ok("none")
+        # An address has no domain to publish anything.
+        evidence = None if _is_literal(key) else await known.within(key, policy_budget)
+        return Reply.ok((evidence and published_policy(evidence)) or "encrypt")
 
     async def policy_auth(key: str) -> Reply:
         if key == fallback:
@@ -56,15 +62,33 @@ def tls_maps(
     return {"policy": policy, "policy-auth": policy_auth, "verdict": verdict}
 
 
+def published_policy(evidence: Evidence) -> str | None:
+    """The policy that the domain publishes itself; ``None`` where there is none."""
+    if evidence.level is Level.DANE or evidence.policy is Published.DANE:
+        return "dane-only"
+    if evidence.policy is Published.MTA_STS:
+        return f"secure match={':'.join(evidence.match) or 'hostname'} servername=hostname"
+    return None
+
+
 def authenticated_policy(evidence: Evidence) -> str:
     """The policy for a peer that must prove its name: only hosts that did so before, where that is known."""
-    if evidence.level is Level.DANE:
-        return "dane-only"
+    published = published_policy(evidence)
+    if published is not None:
+        return published
     if evidence.level is Level.PKIX:
         verified = [host.host for host in evidence.hosts if host.level is Level.PKIX]
         if verified:
             return f"secure match={':'.join(verified)} servername=hostname"
     return _SECURE
+
+
+def _is_literal(key: str) -> bool:
+    try:
+        ipaddress.ip_address(key.removeprefix("[").partition("]")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class _Known:

@@ -20,8 +20,7 @@ from restante.settings import HostPort, Settings
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
-from restante.tls.engine import VerdictEngine
-from restante.tls.from_settings import probe_settings
+from restante.tls.from_settings import verdict_engine
 from restante.vault import Opener
 from restante_milter.intake import Intake
 from restante_milter.jobs import JobRunner
@@ -59,7 +58,7 @@ class _Worker:
         self._opener = Opener(read_credential(settings.credentials, Credential.WORKER))
         self._in_force = PolicyInForce.load(settings)
         self._store = Store(settings.database)
-        self._engine = VerdictEngine(probe_settings(settings), StoredEvidence(self._store))
+        self._engine = verdict_engine(settings.tls, settings.hostname, StoredEvidence(self._store))
         self._jobs = JobRunner(settings, self._store, self._engine, self._opener, self._secret)
         self._stop = asyncio.Event()
 

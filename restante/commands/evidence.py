@@ -12,12 +12,12 @@ from pathlib import Path
 import click
 
 from restante.cli import Invocation
+from restante.settings import TlsSettings
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
-from restante.tls.engine import EvidenceCache, VerdictEngine
+from restante.tls.engine import EvidenceCache
 from restante.tls.evidence import Evidence
-from restante.tls.from_settings import probe_settings
-from restante.tls.probe import ProbeSettings
+from restante.tls.from_settings import verdict_engine
 
 
 class Memory:
@@ -67,12 +67,12 @@ def look(
 ) -> dict[str, Evidence]:
     """Evidence of each domain, from ``cache`` or by looking at its MX hosts."""
     if invocation.settings_exist:
-        asked = probe_settings(invocation.settings)
+        tls, our_name = invocation.settings.tls, invocation.settings.hostname
     else:
-        asked = ProbeSettings(ehlo_name=socket.getfqdn())
+        tls, our_name = TlsSettings(), socket.getfqdn()
 
     async def ask() -> dict[str, Evidence]:
-        engine = VerdictEngine(asked, cache)
+        engine = verdict_engine(tls, our_name, cache)
         try:
             names = list(domains)
             found = await asyncio.gather(*(engine.evidence(name, recheck=recheck) for name in names))

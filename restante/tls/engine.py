@@ -21,7 +21,7 @@ from restante.tls.flight import FlightCancelledError, SingleFlight
 from restante.tls.mx import BadNextHop, MxAnswer, MxResolver, NextHop
 from restante.tls.probe import HostProber, ProbeSettings
 
-__all__ = ["EvidenceCache", "EvidenceSource", "ProbeSettings", "ProbeSource", "Question", "VerdictEngine"]
+__all__ = ["EvidenceCache", "EvidenceSource", "Passed", "ProbeSettings", "ProbeSource", "Question", "VerdictEngine"]
 
 _MEMORY_ENTRIES: Final = 20_000
 # Another worker may learn something new: the store is read again after this many seconds.
@@ -55,11 +55,22 @@ class Question:
     recheck: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A source's answer when the next is to be asked, with what people should know.
+
+    ``again_within``, in seconds, shortens the life of what the next source finds: this one may know more then.
+    """
+
+    note: str
+    again_within: float | None = None
+
+
 class EvidenceSource(Protocol):
     """One way to learn of a domain's TLS: DANE, MTA-STS, a probe.  The first that answers decides."""
 
-    async def evidence(self, question: Question) -> Evidence | None:
-        """Evidence, or ``None`` when this source has nothing to say and the next is to be asked."""
+    async def evidence(self, question: Question) -> Evidence | Passed | None:
+        """Evidence; :class:`Passed` or ``None`` when this source has nothing to decide and the next is to be asked."""
 
     async def close(self) -> None:
         """Stop what is under way."""
@@ -68,8 +79,10 @@ class EvidenceSource(Protocol):
 class ProbeSource:
     """The last source: look at every MX host.  Always has an answer."""
 
-    def __init__(self, settings: ProbeSettings, clock: Callable[[], float] = time.time) -> None:
-        self._prober = HostProber(settings, clock)
+    def __init__(
+        self, settings: ProbeSettings, clock: Callable[[], float] = time.time, prober: HostProber | None = None
+    ) -> None:
+        self._prober = prober or HostProber(settings, clock)
         self._port = settings.port
         self._clock = clock
 
@@ -203,8 +216,20 @@ class VerdictEngine:
             return settled
         confirm = recheck or verdict.must_confirm(previous)
         question = Question(name, mx, self._clock(), previous, confirm, recheck)
+        passed: list[Passed] = []
         for source in self._sources:
             found = await source.evidence(question)
+            if isinstance(found, Evidence):
+                return _with_remarks(found, passed)
             if found is not None:
-                return found
+                passed.append(found)
         return Evidence.unknown(name, "no source of evidence has an answer", self._clock())
+
+
+def _with_remarks(found: Evidence, passed: list[Passed]) -> Evidence:
+    """``found`` with what the sources before said, and no longer fresh than they allow."""
+    if not passed:
+        return found
+    limits = [one.again_within for one in passed if one.again_within is not None]
+    fresh_until = min([found.fresh_until, *(found.checked_at + limit for limit in limits)])
+    return replace(found, fresh_until=fresh_until, notes=(*(one.note for one in passed), *found.notes))

@@ -38,12 +38,20 @@ class Ability(StrEnum):
     NO_MAIL = "no-mail"
 
 
+class Published(StrEnum):
+    """What a domain publishes about TLS to it, where that binds senders."""
+
+    NOTHING = ""
+    DANE = "dane"
+    MTA_STS = "mta-sts"
+
+
 AUTHENTICATED_LEVELS = frozenset({Level.DANE, Level.MTA_STS, Level.PKIX})
 
 
 @dataclass(frozen=True, slots=True)
 class MxEvidence:
-    """What one MX host showed.  ``level`` is PKIX, ENCRYPTED, NONE (a firm no) or UNKNOWN (inconclusive).
+    """What one MX host showed.  ``level`` is DANE, PKIX, ENCRYPTED, NONE (a firm no) or UNKNOWN (inconclusive).
 
     ``reachable`` is false for a host that does not answer at all: it counts neither for nor against the domain.
     """
@@ -65,6 +73,10 @@ class Evidence:
 
     Before ``fresh_until`` it is used as it is; until ``stale_until`` it may be used while it is being refreshed.
     ``confirmations`` counts consecutive checks with the same level.
+
+    ``policy`` is what the domain itself publishes: delivery keeps to it, whatever the level is, or not at all.
+    ``match`` are the certificate names that an MTA-STS policy allows, as Postfix writes them.  ``notes`` are remarks
+    of sources that had nothing to decide.
     """
 
     domain: str
@@ -75,6 +87,9 @@ class Evidence:
     stale_until: float
     confirmations: int = 1
     hosts: tuple[MxEvidence, ...] = ()
+    policy: Published = Published.NOTHING
+    match: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def unknown(cls, domain: str, reason: str, now: float) -> Self:
@@ -105,4 +120,10 @@ class Evidence:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`.  Raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
         hosts = tuple(MxEvidence(**{**host, "level": Level(host["level"])}) for host in data["hosts"])
-        return cls(**{**data, "level": Level(data["level"]), "hosts": hosts})
+        # The last three are missing in what earlier versions stored.
+        published = {
+            "policy": Published(data.get("policy", "")),
+            "match": tuple(data.get("match", ())),
+            "notes": tuple(data.get("notes", ())),
+        }
+        return cls(**{**data, **published, "level": Level(data["level"]), "hosts": hosts})

@@ -1,16 +1,40 @@
-"""How the settings file asks for probes to be made, in the terms of :mod:`restante.tls.probe`."""
+"""The verdict engine as the settings ask for it: DANE first, then MTA-STS, then a probe."""
 
 from __future__ import annotations
 
-from restante.settings import Settings
-from restante.tls.probe import ProbeSettings
+import time
+from collections.abc import Callable
+
+from restante.settings import TlsSettings
+from restante.tls.dane import DaneSource
+from restante.tls.engine import EvidenceCache, EvidenceSource, ProbeSource, VerdictEngine
+from restante.tls.probe import HostProber, ProbeSettings
+from restante.tls.resolve import Resolver
+from restante.tls.trust import ResolverTrust
 
 
-def probe_settings(settings: Settings) -> ProbeSettings:
+def verdict_engine(
+    tls: TlsSettings, ehlo_name: str, cache: EvidenceCache, clock: Callable[[], float] = time.time
+) -> VerdictEngine:
+    """An engine with every source that ``tls`` turns on.  Build it inside the event loop that will use it.
+
+    Raises :class:`restante.tls.mx.NoResolver` or :class:`restante.tls.probe.BadTrustStore` on unusable settings.
+    """
+    probe = probe_settings(tls, ehlo_name)
+    prober = HostProber(probe, clock)
+    resolver = Resolver(probe.nameservers, probe.dns_timeout, 2 * probe.max_probes)
+    sources: list[EvidenceSource] = []
+    if tls.dane:
+        trust = ResolverTrust(resolver, tls.trust_ad, tls.dnssec_signed_name, tls.dnssec_broken_name, clock)
+        sources.append(DaneSource(resolver, trust, prober, probe.port, clock))
+    sources.append(ProbeSource(probe, clock, prober))
+    return VerdictEngine(probe, cache, clock, tuple(sources))
+
+
+def probe_settings(tls: TlsSettings, ehlo_name: str) -> ProbeSettings:
     """The ``[tls]`` section, with this host's name for EHLO."""
-    tls = settings.tls
     return ProbeSettings(
-        ehlo_name=settings.hostname,
+        ehlo_name=ehlo_name,
         dns_timeout=tls.dns_seconds,
         connect_timeout=tls.connect_seconds,
         banner_timeout=tls.banner_seconds,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from restante.errors import RestanteError
+from restante.tls.chain import presented_chain
 from restante.tls.evidence import Level, MxEvidence
 from restante.tls.flight import SingleFlight
 from restante.tls.mx import MxHost
@@ -59,11 +60,15 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True)
 class HostLook:
-    """What looking at one host gave, and when.  ``confirmed`` tells a no that was seen twice in a row."""
+    """What looking at one host gave, and when.  ``confirmed`` tells a no that was seen twice in a row.
+
+    ``chain`` is what the peer presented, in DER, its own certificate first; only where it was asked for.
+    """
 
     evidence: MxEvidence
     looked_at: float
     confirmed: bool = False
+    chain: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class _Finding:
     certificate: str = ""
     reachable: bool = True
     retry_unverified: bool = False
+    chain: tuple[bytes, ...] = ()
 
 
 class HostProber:
@@ -92,63 +98,69 @@ class HostProber:
         self._accepting = _accepting_context()
         self._slots = asyncio.Semaphore(settings.max_probes)
         self._seen: OrderedDict[tuple[str, int], HostLook] = OrderedDict()
-        self._flights: SingleFlight[tuple[str, int, bool, bool], HostLook] = SingleFlight()
+        self._flights: SingleFlight[tuple[str, int, bool, bool, bool], HostLook] = SingleFlight()
 
-    async def look(self, host: MxHost, port: int, *, confirm: bool, recheck: bool = False) -> HostLook:
+    async def look(
+        self, host: MxHost, port: int, *, confirm: bool, recheck: bool = False, chain: bool = False
+    ) -> HostLook:
         """What ``host`` shows on ``port``.
 
-        ``confirm`` looks a second time after a firm no; ``recheck`` never answers from memory.
+        ``confirm`` looks a second time after a firm no; ``recheck`` never answers from memory; ``chain`` asks for the
+        certificates that the peer presents.
         """
         seen = self._seen.get((host.name, port))
-        if seen is not None and not recheck and self._still_good(seen, confirm=confirm):
+        if seen is not None and not recheck and self._still_good(seen, confirm=confirm, chain=chain):
             return seen
-        key = (host.name, port, confirm, recheck)
-        return await self._flights.run(key, lambda: self._look(host, port, confirm=confirm))
+        key = (host.name, port, confirm, recheck, chain)
+        return await self._flights.run(key, lambda: self._look(host, port, confirm=confirm, chain=chain))
 
     async def close(self) -> None:
         """Cancel what is under way."""
         await self._flights.close()
 
-    def _still_good(self, seen: HostLook, *, confirm: bool) -> bool:
+    def _still_good(self, seen: HostLook, *, confirm: bool, chain: bool) -> bool:
         level = seen.evidence.level
+        if chain and not seen.chain and level in (Level.PKIX, Level.ENCRYPTED):
+            return False
         settled = level is not Level.NONE or seen.confirmed or not confirm
         return settled and self._clock() - seen.looked_at < _REMEMBER[level]
 
-    async def _look(self, host: MxHost, port: int, *, confirm: bool) -> HostLook:
-        evidence, confirmed = await self._probe(host, port), False
+    async def _look(self, host: MxHost, port: int, *, confirm: bool, chain: bool) -> HostLook:
+        (evidence, presented), confirmed = await self._probe(host, port), False
         if confirm and evidence.level is Level.NONE:
             await asyncio.sleep(self._settings.confirm_pause)
-            evidence = await self._probe(host, port)
+            evidence, presented = await self._probe(host, port)
             confirmed = evidence.level is Level.NONE
-        look = HostLook(evidence, self._clock(), confirmed)
+        look = HostLook(evidence, self._clock(), confirmed, presented if chain else ())
         self._seen[host.name, port] = look
         self._seen.move_to_end((host.name, port))
         while len(self._seen) > _REMEMBERED_HOSTS:
             self._seen.popitem(last=False)
         return look
 
-    async def _probe(self, host: MxHost, port: int) -> MxEvidence:
+    async def _probe(self, host: MxHost, port: int) -> tuple[MxEvidence, tuple[bytes, ...]]:
         """Try the host's addresses in turn until one answers."""
         last = MxEvidence(host.name, host.preference, Level.UNKNOWN, host.trouble, reachable=not host.certain)
+        chain: tuple[bytes, ...] = ()
         async with self._slots:
             try:
                 async with asyncio.timeout(self._settings.total_timeout):
                     for address in host.addresses:
-                        last = await self._probe_address(host, address, port)
+                        last, chain = await self._probe_address(host, address, port)
                         if last.reachable:
                             break
             except TimeoutError:
                 last = replace(last, reason="took too long altogether", reachable=True)
-        return last
+        return last, chain
 
-    async def _probe_address(self, host: MxHost, address: str, port: int) -> MxEvidence:
+    async def _probe_address(self, host: MxHost, address: str, port: int) -> tuple[MxEvidence, tuple[bytes, ...]]:
         # An address literal has no name to send or to verify (RFC 6066, section 3).
         name = None if host.name == address else host.name
         finding = await self._converse(address, port, self._verifying if name else self._accepting, name)
         if finding.retry_unverified:
             encrypted = await self._converse(address, port, self._accepting, name)
             finding = replace(encrypted, certificate=finding.certificate)
-        return MxEvidence(
+        evidence = MxEvidence(
             host.name,
             host.preference,
             finding.level,
@@ -159,6 +171,7 @@ class HostProber:
             finding.certificate,
             finding.reachable,
         )
+        return evidence, finding.chain
 
     async def _converse(self, address: str, port: int, context: ssl.SSLContext, name: str | None) -> _Finding:
         try:
@@ -237,6 +250,7 @@ async def _negotiate(wire: Wire, context: ssl.SSLContext, name: str | None) -> _
         tls.version() or "",
         cipher[0] if cipher else "",
         "verified" if verified else "not verified",
+        chain=presented_chain(tls),
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from restante.tls.evidence import Ability, Evidence, Level, MxEvidence, Requirement
+from restante.tls.evidence import Ability, Evidence, Level, MxEvidence, Published, Requirement
 
 _LEVELS: Final = {
     Level.DANE: "DANE: the domain's signed DNS records pin its certificates",
@@ -18,10 +18,15 @@ _LEVELS: Final = {
     Level.NO_MAIL: "the domain takes no mail",
 }
 _HOSTS: Final = {
+    Level.DANE: "TLS, certificate pinned by DANE",
     Level.PKIX: "TLS, certificate verified",
     Level.ENCRYPTED: "TLS, certificate not verified",
     Level.NONE: "no usable TLS",
     Level.UNKNOWN: "not conclusive",
+}
+_POLICIES: Final = {
+    Published.DANE: "its DANE records: delivery needs a certificate that they pin, or waits",
+    Published.MTA_STS: "its MTA-STS policy: delivery needs a verified certificate of a host in it, or waits",
 }
 _CONSEQUENCES: Final = {
     Ability.YES: "sent over mandatory TLS",
@@ -42,6 +47,10 @@ def _lines(evidence: Evidence, now: float) -> Iterator[str]:
     yield f"Reason   {evidence.reason}"
     yield f"Checked  {_moment(evidence.checked_at)}, {_ago(now - evidence.checked_at)}{_times(evidence.confirmations)}"
     yield f"Good     {_good(evidence, now)}"
+    if evidence.policy is not Published.NOTHING:
+        yield f"Binding  {_POLICIES[evidence.policy]}"
+    for note in evidence.notes:
+        yield f"Note     {note}"
     yield ""
     yield "MX hosts" if evidence.hosts else "MX hosts: none were looked at"
     for host in evidence.hosts:

@@ -17,10 +17,14 @@ from typing import Final
 import dns.asyncresolver
 import dns.exception
 import dns.flags
+import dns.immutable
 import dns.message
 import dns.name
 import dns.nameserver
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
+import dns.rdtypes.tlsabase
 import dns.resolver
 
 from restante.errors import RestanteError
@@ -67,6 +71,24 @@ class Records:
     tlsa: tuple[Tlsa, ...] = ()
 
 
+@dns.immutable.immutable
+class _AnyTlsa(dns.rdtypes.tlsabase.TLSABase):
+    """A TLSA record whose digest may have any length."""
+
+    __slots__ = ()
+    _cert_length_by_mtype = {}  # noqa: RUF012 (as in the class above)
+
+
+def _read_any_tlsa() -> None:
+    """Make dnspython read TLSA records with digests of a wrong length.
+
+    Since 2.9 it refuses the whole answer for one of them, which would turn a record to be ignored (RFC 6698, section
+    4.1) into a domain that cannot be looked up.  Its way to register types refuses the ones that it knows.
+    """
+    classes = dns.rdata._rdata_classes  # noqa: SLF001
+    classes[dns.rdataclass.IN, dns.rdatatype.TLSA] = _AnyTlsa
+
+
 class Resolver:
     """Asks name servers.
 
@@ -75,6 +97,7 @@ class Resolver:
     """
 
     def __init__(self, nameservers: Sequence[str] = (), timeout: float = 5, max_questions: int = 100) -> None:
+        _read_any_tlsa()
         self._resolver = _configured(nameservers, timeout)
         self._timeout = timeout
         self._slots = asyncio.Semaphore(max_questions)

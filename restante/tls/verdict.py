@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from restante.tls.evidence import AUTHENTICATED_LEVELS, Evidence, Level, MxEvidence
+from restante.tls.evidence import AUTHENTICATED_LEVELS, Evidence, Level, MxEvidence, Published
 from restante.tls.mx import MxAnswer, Outcome
 from restante.tls.probe import HostLook
 
@@ -37,7 +37,7 @@ def without_hosts(domain: str, answer: MxAnswer, now: float, previous: Evidence 
         until = now + min(float(answer.ttl), NO_MAIL_LONGEST)
         return Evidence(domain, Level.NO_MAIL, answer.reason, now, until, until, _count(Level.NO_MAIL, previous))
     if answer.outcome is Outcome.UNKNOWN:
-        return _dated(Evidence(domain, Level.UNKNOWN, answer.reason, now, now, now), previous)
+        return dated(Evidence(domain, Level.UNKNOWN, answer.reason, now, now, now), previous)
     return None
 
 
@@ -48,7 +48,7 @@ def judge(domain: str, looks: Sequence[HostLook], now: float, previous: Evidence
     """
     hosts = tuple(look.evidence for look in looks)
     level, reason = _level(looks)
-    return _dated(Evidence(domain, level, reason, now, now, now, hosts=hosts), previous)
+    return dated(Evidence(domain, level, reason, now, now, now, hosts=hosts), previous)
 
 
 def to_remember(previous: Evidence | None, found: Evidence) -> Evidence:
@@ -58,6 +58,7 @@ def to_remember(previous: Evidence | None, found: Evidence) -> Evidence:
         and previous.level in POSITIVE_LEVELS
         and found.level is Level.UNKNOWN
         and not _refused(found)
+        and not _gives_way(previous, found)
         and found.checked_at < previous.stale_until
     ):
         return replace(previous, fresh_until=min(found.fresh_until, previous.stale_until))
@@ -100,11 +101,16 @@ def _refused(evidence: Evidence) -> bool:
     return any(host.level is Level.NONE for host in evidence.hosts)
 
 
+def _gives_way(previous: Evidence, found: Evidence) -> bool:
+    """Whether keeping ``previous`` would forget a policy that the domain has published since."""
+    return found.policy is not Published.NOTHING and found.policy is not previous.policy
+
+
 def _count(level: Level, previous: Evidence | None) -> int:
     return previous.confirmations + 1 if previous is not None and previous.level is level else 1
 
 
-def _dated(evidence: Evidence, previous: Evidence | None) -> Evidence:
+def dated(evidence: Evidence, previous: Evidence | None) -> Evidence:
     """``evidence`` with its lifetimes, which follow from its level and how often it was seen in a row."""
     now, count = evidence.checked_at, _count(evidence.level, previous)
     if evidence.level in POSITIVE_LEVELS:

@@ -20,7 +20,8 @@ class FaultyDns(asyncio.DatagramProtocol):
     """Answers from ``records`` (name, type → data), unless ``faults`` names a fault for the name or name/type.
 
     Faults: ``servfail``, ``silent``, ``garbage``, ``truncated-rdata``.  ``corrupt`` is applied to every answer.
-    A name exists when it has any record; every other is NXDOMAIN.
+    A name exists when it has any record; every other is NXDOMAIN.  With ``authenticated`` answers carry AD, except
+    those for names in ``unsigned``.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class FaultyDns(asyncio.DatagramProtocol):
         self.corrupt: Callable[[bytes], bytes] = bytes
         self.questions: list[tuple[str, str]] = []
         self.authenticated = False
+        self.unsigned: set[str] = set()
         self.ttl = 300
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -78,7 +80,7 @@ class FaultyDns(asyncio.DatagramProtocol):
         if fault == "servfail":
             response.set_rcode(dns.rcode.SERVFAIL)
             return response.to_wire()
-        if self.authenticated:
+        if self.authenticated and name not in self.unsigned:
             response.flags |= dns.flags.AD
         self._fill(response, name, kind)
         wire = response.to_wire()

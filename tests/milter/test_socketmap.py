@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante.tls import netstring
-from restante.tls.evidence import Evidence, Level, MxEvidence
+from restante.tls.evidence import Evidence, Level, MxEvidence, Published
 from restante.tls.verdict_client import VerdictClient
 from restante_milter.socketmap import Handler, Reply, SocketmapServer, Status
 from restante_milter.tls_policy import authenticated_policy, tls_maps
@@ -61,6 +62,12 @@ def answer_for(domain: str) -> Evidence:
     if domain.startswith("proved"):
         hosts = (("mx1.proved.test", Level.PKIX), ("mx2.proved.test", Level.NONE), ("mx3.proved.test", Level.PKIX))
         return evidence_of(domain, Level.PKIX, *hosts)
+    if domain == "sts.test":
+        found = evidence_of(domain, Level.MTA_STS)
+        return replace(found, policy=Published.MTA_STS, match=("mx.sts.test", ".sts.example"))
+    if domain.endswith("dane.test"):
+        level = Level.UNKNOWN if domain.startswith("failing") else Level.DANE
+        return replace(evidence_of(domain, level), policy=Published.DANE)
     return evidence_of(domain, Level.NONE if domain.startswith("none") else Level.ENCRYPTED)
 
 
@@ -142,6 +149,14 @@ ANSWERS = [
     ("policy [127.0.0.1]", "OK encrypt"),
     ("policy ", "OK encrypt"),
     (f"policy-auth {FALLBACK}", "OK none"),
+    ("policy dane.test", "OK dane-only"),
+    ("policy-auth dane.test", "OK dane-only"),
+    ("policy failing.dane.test", "OK dane-only"),
+    ("policy-auth failing.dane.test", "OK dane-only"),
+    ("policy sts.test", "OK secure match=mx.sts.test:.sts.example servername=hostname"),
+    ("policy-auth sts.test", "OK secure match=mx.sts.test:.sts.example servername=hostname"),
+    ("policy slow.test", "OK encrypt"),
+    ("policy broken.test", "TEMP internal error; see the log of restante worker"),
     ("policy-auth proved.test", "OK secure match=mx1.proved.test:mx3.proved.test servername=hostname"),
     ("policy-auth none.test", f"OK {SECURE}"),
     ("policy-auth other.test", f"OK {SECURE}"),
