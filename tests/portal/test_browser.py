@@ -79,6 +79,7 @@ class Visit:
         """axe reports nothing here, at two widths, and nothing sticks out at 320 px."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(self.axe)
+        self.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
         for width in (1280, 320):
             self.page.set_viewport_size({"width": width, "height": 900})
             result: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
@@ -206,3 +207,67 @@ def test_a_whole_review(context: BrowserContext, office: Post) -> None:
     page.get_by_role("button", name="Sign out").click()
     visit.go("/admin/")
     assert page.get_by_role("heading", name="Sign in").is_visible()
+
+
+@pytest.mark.behaviour("P13")
+def test_a_pickup_by_keyboard_without_javascript(chromium: Browser, office: Post) -> None:
+    link = office.waiting(letters.RICH, code=True)
+    assert link.code
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
+    page = context.new_page()
+    page.goto(f"{office.settings.portal.url}/p/{link.token}")
+    page.keyboard.press("Tab")
+    assert page.get_by_role("link", name="Skip to the content").is_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.type(link.code)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Befund und Röntgenbild").wait_for()
+    assert page.frame_locator("iframe.letter").get_by_text("unauffällig").is_visible()
+    context.close()
+
+
+@pytest.mark.behaviour("P1")
+@pytest.mark.behaviour("P2")
+def test_arriving_from_a_webmail_page_works_the_first_time_and_again(chromium: Browser, office: Post) -> None:
+    link = office.waiting(letters.RICH)
+    webmail = f"data:text/html,<a href='{office.settings.portal.url}/p/{link.token}'>open</a>"
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(webmail)
+    page.get_by_role("link", name="open").click()
+    page.get_by_role("button", name="Open the message").click()
+    page.get_by_role("heading", name="Befund und Röntgenbild").wait_for()
+    page.goto(webmail)
+    page.get_by_role("link", name="open").click()
+    page.get_by_role("button", name="Go to the message").click()
+    page.get_by_role("heading", name="Befund und Röntgenbild").wait_for()
+    other = chromium.new_context()
+    stranger = other.new_page()
+    stranger.goto(f"{office.settings.portal.url}/p/{link.token}")
+    assert stranger.get_by_role("heading", name="This link does not open a message").is_visible()
+    other.close()
+    context.close()
+
+
+@pytest.mark.behaviour("P7")
+def test_a_hostile_letter_fetches_nothing_and_runs_nothing(chromium: Browser, office: Post) -> None:
+    letter = b"Subject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + "<hr>".join(letters.HOSTILE).encode()
+    link = office.waiting(letter)
+    context = chromium.new_context()
+    page = context.new_page()
+    fetched: list[str] = []
+    dialogs: list[str] = []
+    context.on("request", lambda request: fetched.append(request.url))
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.goto(f"{office.settings.portal.url}/p/{link.token}")
+    page.get_by_role("button", name="Open the message").click()
+    page.frame_locator("iframe.letter").locator("hr").first.wait_for()
+    frame_address = page.locator("iframe.letter").get_attribute("src")
+    page.goto(f"{office.settings.portal.url}{frame_address}", wait_until="networkidle")
+    assert page.locator("hr").count() > 10
+    assert page.evaluate("window.origin") == "null"
+    context.close()
+    assert dialogs == []
+    assert {address.partition("/p/")[0].partition("/message")[0].partition("/static")[0] for address in fetched} <= {
+        office.settings.portal.url
+    }

