@@ -7,6 +7,7 @@ that no content can end the DATA phase.
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,21 +44,36 @@ def submit(
     otherwise; then it has taken it for none.
     """
     try:
-        with smtplib.SMTP(endpoint.host, endpoint.port, local_hostname=hostname, timeout=TIMEOUT_SECONDS) as client:
-            client.ehlo()
-            _expect(client.mail(sender, _supported(client, sender, parameters)))
-            refused = _recipients(client, recipients)
-            if len(refused) == len(recipients):
-                client.rset()
-                return refused
-            _expect(client.docmd("DATA"), START_INPUT)
-            if client.sock is None:
-                raise NotSubmitted("the connection was closed")
-            for piece in dot_stuffed(content):
-                client.sock.sendall(piece)
-            _expect(client.getreply())
+        client = smtplib.SMTP(endpoint.host, endpoint.port, local_hostname=hostname, timeout=TIMEOUT_SECONDS)
+        # Hang up after a failure: a QUIT in the middle of DATA would be content.
+        with contextlib.closing(client):
+            refused = _transact(client, sender, parameters, recipients, content)
+            # Whatever the answer to QUIT is: a message that was taken must not be submitted again.
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                client.quit()
+            return refused
     except (smtplib.SMTPException, OSError) as error:
         raise NotSubmitted(f"{endpoint}: {error}"[:300]) from error
+
+
+def _transact(
+    client: smtplib.SMTP,
+    sender: str,
+    parameters: Sequence[str],
+    recipients: Sequence[Recipient],
+    content: Iterable[bytes],
+) -> dict[str, str]:
+    client.ehlo()
+    _expect(client.mail(sender, _supported(client, sender, parameters)))
+    refused = _recipients(client, recipients)
+    if len(refused) == len(recipients):
+        return refused
+    _expect(client.docmd("DATA"), START_INPUT)
+    if client.sock is None:
+        raise NotSubmitted("the connection was closed")
+    for piece in dot_stuffed(content):
+        client.sock.sendall(piece)
+    _expect(client.getreply())
     return refused
 
 
