@@ -75,6 +75,14 @@ class _Look:
             yield Finding("milter-not-attached", "master.cf has no smtpd that mail could come in by", _SEE)
         for service in public:
             yield from self._attached(service)
+        wanted = milter_address(self._settings.milter.socket, self._queue)
+        local = milters(self._main["non_smtpd_milters"])
+        if not any(self._reaches(one, self._settings.milter.socket, chrooted=False) for one in local):
+            yield Finding(
+                "local-mail-bypasses",
+                "what programs on this host hand to sendmail(1) does not pass Restante",
+                f"non_smtpd_milters = {wanted}",
+            )
 
     def _attached(self, service: Service) -> Iterator[Finding]:
         socket = self._settings.milter.socket

@@ -249,6 +249,7 @@ def _own_filter(found: Installation) -> None:
 MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
     "socket outside the chroot": ("socket-outside-chroot", _socket_elsewhere),
     "milter not attached": ("milter-not-attached", _main("smtpd_milters=")),
+    "local mail not attached": ("local-mail-bypasses", _main("non_smtpd_milters=")),
     "milter attached elsewhere": ("milter-not-attached", _main("smtpd_milters=unix:other/socket")),
     "milter_default_action accept": ("milter-default-action", _main("milter_default_action=accept")),
     "default action of the entry": (
