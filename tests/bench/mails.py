@@ -41,6 +41,36 @@ _PARAGRAPHS = (
         "noch Unterlagen hat, möge sie abholen; Schlüssel gibt es bei Frau Müller in Zimmer 204, täglich von "
         "8 bis 12 Uhr."
     ),
+    (
+        "I have read your draft of the maintenance agreement and like the new order of its sections. Two "
+        "remarks: the list of exclusions should move to the annex, where it can be changed without signing "
+        "again, and the paragraph about travel costs is still the old one that neither of us wanted to keep."
+    ),
+    (
+        "Our colleagues in purchasing would be glad to hear a little earlier when a delivery is going to be "
+        "late. A short note is enough, it need not have a reason in it. They then move the assembly of the "
+        "other machines forward and nobody has to stand and wait."
+    ),
+    (
+        "The training went well, thank you for asking. Most of the questions were about cleaning and about "
+        "what the yellow lamp means, so we shall print a larger label for the inside of the door. If you have "
+        "a photograph of the one that your people made themselves, please send it along."
+    ),
+    (
+        "For the trade fair I suggest that we share one stand again, with the tall wall between us this time, "
+        "because of the noise. The organisers want to know by the end of the month how much power and how "
+        "many passes we need; last year's numbers will do, I think."
+    ),
+    (
+        "Please remember that the gate in the south closes earlier during the holidays. Drivers who come "
+        "later must go round by the main entrance and ring for the porter there, who knows about it and will "
+        "let them in; the way is signposted."
+    ),
+    (
+        "Herzlichen Dank auch für die freundliche Aufnahme in der vergangenen Woche. Die Kollegen erzählen "
+        "noch immer vom Abendessen, und das Rezept für die Mehlspeise macht hier die Runde. Wir würden uns "
+        "freuen, wenn Sie uns im Sommer besuchen; der Garten ist dann am schönsten."
+    ),
 )
 
 _STYLE = "<style>body{font:14px/1.5 Arial,sans-serif;color:#222}td{padding:4px 9px;border:1px solid #ccd}</style>"
@@ -65,10 +95,8 @@ def ordinary(subject: str = "Your order 4711-2024-8830 and next week's visit") -
         ("Thread-Index", "AQHadPpJ2c0fUe5xkEuHk1b7fUu7Yg=="),
     ):
         message[name] = value
-    message.set_content("\n\n".join(_PARAGRAPHS * 2) + "\n", cte="quoted-printable")
-    rows = "".join(
-        f"<tr><td>{number}</td><td><p>{text}</p></td></tr>" for number, text in enumerate(_PARAGRAPHS * 2, 1)
-    )
+    message.set_content("\n\n".join(_PARAGRAPHS) + "\n", cte="quoted-printable")
+    rows = "".join(f"<tr><td>{number}</td><td><p>{text}</p></td></tr>" for number, text in enumerate(_PARAGRAPHS, 1))
     message.add_alternative(
         f"<html><head>{_STYLE}</head><body><table>\n{rows}</table></body></html>\n",
         subtype="html",
