@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, BinaryIO
 
 from restante.vault import CHUNK, SEALED_CHUNK, DataKey, seal_stream
@@ -126,10 +126,7 @@ class MessageBuffer:
 
     def head(self) -> bytes:
         """The header block with its closing empty line, CRLF throughout (RFC 5322, section 2.1)."""
-        fields = b"".join(
-            field.encode("ascii", "replace") + b": " + _crlf(value) + b"\r\n" for field, value in self.headers
-        )
-        return fields + b"\r\n"
+        return _block(self.headers)
 
     @property
     def size(self) -> int:
@@ -152,17 +149,25 @@ class MessageBuffer:
         """The whole message as chunks sealed with ``key``."""
         return seal_stream(key, self.pieces())
 
-    def digest(self, secret: bytes) -> bytes:
-        """A keyed digest of the whole message."""
+    def digest(self, secret: bytes, *, without: frozenset[str] = frozenset()) -> bytes:
+        """A keyed digest of the whole message, leaving out the header fields named in ``without`` (lower case)."""
         mac = hmac.new(secret, digestmod=hashlib.sha256)
-        for piece in self.pieces():
-            mac.update(piece)
+        mac.update(_block([(name, value) for name, value in self.headers if name.lower() not in without]))
+        with self.open() as file:
+            file.seek(len(self.head()))
+            while piece := file.read(CHUNK):
+                mac.update(piece)
         return mac.digest()
 
     def close(self) -> None:
         """Forget the message."""
         if self._spool is not None:
             self._spool.close()
+
+
+def _block(headers: Iterable[tuple[str, bytes]]) -> bytes:
+    fields = b"".join(name.encode("ascii", "replace") + b": " + _crlf(value) + b"\r\n" for name, value in headers)
+    return fields + b"\r\n"
 
 
 def _crlf(value: bytes) -> bytes:

@@ -202,9 +202,17 @@ class Session(Milter.Base):
         hold(services.store, services.vault, services.worker, request, actor="milter", now=now)
 
     def _fingerprint(self, secret: bytes) -> bytes:
-        """The same for a retry of the same message by the same client: sender, recipients, every byte of content."""
+        """The same for a retry of the same message by the same client: sender, recipients, every byte of content.
+
+        Not the Date of a message that carries its own Message-ID: where the client wrote none the MTA adds the
+        moment of this try, and every retry would look like another message.
+        """
         envelope = b"\0".join([self._sender.text.encode(), *sorted(raw for raw, _, _ in self._recipients)])
-        return self._message.digest(secret + envelope)
+        message_id = self._message.header("Message-ID") or b""
+        queue_id = self._queue_id().encode()
+        # An MTA that adds the Message-ID too makes it of its queue id: then nothing tells a retry from a second mail.
+        own_id = bool(message_id) and (not queue_id or queue_id not in message_id)
+        return self._message.digest(secret + envelope, without=frozenset({"date"} if own_id else ()))
 
     def _subject_without_tag(self, tag: str) -> str | None:
         """The subject to send where the sender's tag is taken out; ``None`` where nothing is to change."""
