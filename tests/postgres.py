@@ -58,12 +58,7 @@ class TemporaryPostgres:
             "--locale=C.UTF-8",
             "--no-sync",
         )
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=200"
-        if not self._durable:
-            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-        self._run(
-            "pg_ctl", "--pgdata", self._data, "--options", options, "--log", self.folder / "log", "--wait", "start"
-        )
+        self.resume()
         return self
 
     def stop(self) -> None:
@@ -77,6 +72,15 @@ class TemporaryPostgres:
     def pause(self) -> None:
         """Stop the server but keep its data, as an outage does."""
         self._run("pg_ctl", "--pgdata", self._data, "--mode", "fast", "--wait", "stop")
+
+    def resume(self) -> None:
+        """Start the server again on the data that :meth:`pause` kept; returns when it takes connections."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=200"
+        if not self._durable:
+            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        self._run(
+            "pg_ctl", "--pgdata", self._data, "--options", options, "--log", self.folder / "log", "--wait", "start"
+        )
 
     def create_database(self) -> str:
         """The address of a fresh, empty database."""
