@@ -26,6 +26,9 @@ _LONGER = re2.compile(
 )
 # One pass tells whether any of the four, which are rare, needs its own.
 _ANY = re2.compile(b"|".join((_INVISIBLE.pattern, _DASH.pattern, _FOREIGN_DIGIT.pattern, _LONGER.pattern)))
+_ASCII = bytes(range(1, 128))
+# Marks and jamo, whose normal form depends on the character before.
+_COMBINING = re2.compile(rb"[\pM\x{1100}-\x{11FF}]")
 
 
 def normalise(text: str) -> bytes:
@@ -33,8 +36,15 @@ def normalise(text: str) -> bytes:
     if text.isascii():
         return (text.replace("\0", "") if "\0" in text else text).encode("ascii")
     # All patterns ignore case, so only what folds to several letters is folded here.
-    data = unicodedata.normalize("NFKC", text).replace("ß", "ss").encode("utf-8", "replace")
-    if _ANY.search(data) is None:
+    data = text.encode("utf-8", "replace")
+    foreign = data.translate(None, _ASCII)
+    # Most text needs nothing of this; ASCII between other characters changes nothing, but for what combines with it.
+    if _COMBINING.search(foreign) is None and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):
+        data = data.replace(b"\xc3\x9f", b"ss")
+    else:
+        data = unicodedata.normalize("NFKC", text).replace("ß", "ss").encode("utf-8", "replace")
+        foreign = data.translate(None, _ASCII)
+    if _ANY.search(foreign) is None:
         return data
     data = cast("bytes", _INVISIBLE.sub(b"", data))
     data = cast("bytes", _DASH.sub(b"-", data))
