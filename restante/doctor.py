@@ -17,9 +17,10 @@ from nacl.public import PrivateKey
 from restante.credentials import BadCredential, Credential, read_credential
 from restante.doctor_finding import Finding
 from restante.doctor_postfix import postfix_findings
+from restante.doctor_sendmail import SENDMAIL_CF, sendmail_findings
 from restante.errors import RestanteError
 from restante.policy import Policy, load_policy
-from restante.settings import Settings, load_settings
+from restante.settings import Mta, Settings, load_settings
 from restante.tls import netstring
 from restante.toml_source import BadFile
 
@@ -27,9 +28,9 @@ _SECONDS = 3.0
 
 
 def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[Finding]:
-    """Everything that is wrong with the installation behind ``settings_path`` and the Postfix it is attached to.
+    """Everything that is wrong with the installation behind ``settings_path`` and the MTA it is attached to.
 
-    ``postfix_config_dir`` is Postfix's configuration folder, its compiled-in default when ``None``.  An empty list
+    ``postfix_config_dir`` is the MTA's configuration folder, its usual one when ``None``.  An empty list
     means that nothing was found.  Never raises for what an operator can get wrong.
     """
     try:
@@ -44,8 +45,14 @@ def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[F
         *_database(settings),
         *_worker(settings),
         *_milter(settings),
-        *postfix_findings(settings, policy, postfix_config_dir),
+        *_mta(settings, policy, postfix_config_dir),
     ]
+
+
+def _mta(settings: Settings, policy: Policy, folder: Path | None) -> list[Finding]:
+    if settings.mta is Mta.SENDMAIL:
+        return sendmail_findings(settings, folder / SENDMAIL_CF.name if folder else None)
+    return postfix_findings(settings, policy, folder)
 
 
 def _settings_file(path: Path) -> Iterator[Finding]:

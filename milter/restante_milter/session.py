@@ -21,10 +21,14 @@ from restante.envelope import Address, BadAddress, Envelope
 from restante.errors import RestanteError
 from restante.marks import NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, derive
 from restante.routing import Decision, decide, domains_to_judge, matching_rule
+from restante.sendmail import secured
+from restante.settings import Mta
 from restante.store.engine import new_id
 from restante.store.holding import HoldRequest, hold
 from restante.summary import encode_summary, one_line
+from restante.tls.evidence import Requirement
 from restante.vault import DataKey
+from restante_milter.handover import with_original
 from restante_milter.message import MessageBuffer
 from restante_milter.plan import Plan, make_plan
 from restante_milter.services import Services
@@ -40,6 +44,7 @@ class Session(Milter.Base):
 
     def __init__(self, services: Services, finished: Callable[[], None], closed: Callable[[], None]) -> None:
         self._services = services
+        self._by_recipient = services.settings.mta is Mta.SENDMAIL
         self._finished, self._closed = finished, closed
         self._message = MessageBuffer()
         self._reset()
@@ -143,7 +148,8 @@ class Session(Milter.Base):
 
     def _carry_out(self, classification: Classification, decision: Decision, envelope: Envelope) -> int:
         now = time.time()
-        plan = make_plan(decision, tuple(parameters for _, _, parameters in self._recipients), now)
+        parameters = tuple(parameters for _, _, parameters in self._recipients)
+        plan = make_plan(decision, parameters, now, by_recipient=self._by_recipient)
         log.info(
             "message-decided",
             queue_id=envelope.client_id,
@@ -161,11 +167,21 @@ class Session(Milter.Base):
             self.delrcpt(self._recipients[index][0].decode("utf-8"))  # was checked to be UTF-8, so the bytes come back
         if len(plan.removed) == len(self._recipients):
             return int(Milter.DISCARD)
+        if plan.mark is not None:
+            self._secure(plan.secured, plan.mark.requirement)
         if subject is not None:
             self.chgheader("Subject", 1, subject)
         if plan.mark is not None:
             self.addheader(ROUTE_HEADER, plan.mark.sign(self._services.route_secret))
         return int(Milter.ACCEPT)
+
+    def _secure(self, positions: tuple[int, ...], requirement: Requirement) -> None:
+        """Exchange recipients for those that Sendmail reaches under mandatory TLS alone.  The new one comes first."""
+        for index in positions:
+            raw, parsed, parameters = self._recipients[index]
+            original = with_original(parsed.text, tuple(one for one in parameters if _is_dsn(one)))
+            self.addrcpt(f"<{secured(parsed.text, requirement)}>", " ".join(original))
+            self.delrcpt(raw.decode("utf-8"))
 
     def _hold(self, plan: Plan, classification: Classification, decision: Decision, now: float) -> None:
         rule = decision.rule
@@ -247,6 +263,10 @@ class Session(Milter.Base):
     def _reply(self, code: str, extended: str, text: str) -> int:
         self.setreply(code, extended, text.replace("%", "%%"))
         return int(Milter.TEMPFAIL if code.startswith("4") else Milter.REJECT)
+
+
+def _is_dsn(parameter: str) -> bool:
+    return parameter.partition("=")[0].upper() in {"NOTIFY", "ORCPT"}
 
 
 def _texts(parameters: tuple[bytes, ...]) -> tuple[str, ...]:

@@ -47,4 +47,5 @@ def pytest_runtest_makereport(
     if report.failed and call.when == "call" and isinstance(world, World):
         for service in Service:
             report.sections.append((f"log of the {service}", world.log(service)[-6000:]))
+        report.sections.append(("log of the MTA", world.lab.server.log()[-6000:]))
     return report

@@ -136,7 +136,7 @@ class World:
 
     def end(self) -> None:
         """The test is over: its peers leave."""
-        self.lab.postfix.clear()
+        self.lab.server.clear()
         while self._guests:
             self.lab.remove_peer(self._guests.pop())
 
@@ -261,7 +261,7 @@ class World:
 
     def settle(self, seconds: float = 30) -> None:
         """Wait until nothing is under way any more: no job of the outbox, no mail in the queue."""
-        wait_until(lambda: not self._pending_jobs() and not self.lab.postfix.queued(), seconds, "everything to settle")
+        wait_until(lambda: not self._pending_jobs() and not self.lab.server.queued(), seconds, "everything to settle")
 
     def _pending_jobs(self) -> bool:
         with self.store.read() as session:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -19,8 +20,10 @@ from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from restante.sendmail import render as render_for_sendmail
+from restante.settings import Mta
 from tests.lab import mail
 from tests.lab.certificates import CertificateAuthority
 from tests.lab.dns import DnsServer, Record, mail_host
@@ -28,6 +31,7 @@ from tests.lab.netns import RUN_ROOT, Network, cleanup
 from tests.lab.peers import Peer
 from tests.lab.postfix import PostfixConfig, PrivatePostfix
 from tests.lab.process import Processes
+from tests.lab.sendmail import SOCKETS_SEEN, PrivateSendmail, SendmailConfig
 from tests.lab.services import RestanteServices, ServiceOptions
 from tests.lab.waiting import LabError
 
@@ -62,8 +66,29 @@ STANDARD_RECORDS = (Record("nullmx.example", "MX", "0 ."),)
 _COUNTER = itertools.count(1)
 
 
+class MailServer(Protocol):
+    """What is asked of the site's MTA, whichever it is."""
+
+    @property
+    def port(self) -> int:
+        """The port that takes mail."""
+
+    def queued(self) -> Sequence[object]:
+        """What is in the queue."""
+
+    def clear(self) -> None:
+        """Delete everything in the queue."""
+
+    def log(self) -> str:
+        """Everything logged so far."""
+
+    def wait_for_log(self, pattern: str, seconds: float = 15, *, after: int = 0) -> re.Match[str]:
+        """The first match in the log.  Raises :class:`LabError`."""
+
+
 class Lab:
-    """See the module.  Attributes: ``mta`` (host), ``dns``, ``postfix``, ``services`` (``None`` without Restante).
+    """See the module.  Attributes: ``mta`` (host), ``dns``, ``postfix`` or ``sendmail``, ``server`` (either),
+    ``services`` (``None`` without Restante).
 
     ``peers`` are started beside the mailbox host of ``site.example``; more can be added with :meth:`add_peer`.
     ``missing.example`` does not exist, ``nullmx.example`` takes no mail.
@@ -76,7 +101,9 @@ class Lab:
         with_restante: bool = True,
         postfix: PostfixConfig | None = None,
         options: ServiceOptions | None = None,
+        mta: Mta = Mta.POSTFIX,
     ) -> None:
+        self._mta = mta
         self._specs = (MAILBOXES, *peers)
         self._with_restante = with_restante
         self._postfix_config = postfix or PostfixConfig()
@@ -87,6 +114,7 @@ class Lab:
         self._owner = os.getpid()
         self._open = False
         self.services: RestanteServices | None = None
+        self.server: MailServer
 
     def __enter__(self) -> Self:
         try:
@@ -136,6 +164,8 @@ class Lab:
             signal.signal(signal.SIGTERM, self._previous_sigterm)
         if hasattr(self, "processes"):
             self.processes.stop_all()
+        if hasattr(self, "sendmail"):
+            self.sendmail.close()
         if hasattr(self, "network"):
             self.network.close()
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -174,12 +204,12 @@ class Lab:
     ) -> mail.Submission:
         """Hand a message to Postfix's smtpd from inside its namespace; see :func:`tests.lab.mail.send`."""
         return mail.send(
-            content, sender, recipients, host=self.mta, address=self.mta.ipv4, port=self.postfix.port, **options
+            content, sender, recipients, host=self.mta, address=self.mta.ipv4, port=self.server.port, **options
         )
 
     def reset(self) -> None:
         """Forget what was received, empty the queue and give every peer its first behaviour again."""
-        self.postfix.clear()
+        self.server.clear()
         for spec in self._specs:
             self.peer(spec.domain).behave(spec.behaviour, **spec.changes)
         for peer in self._peers.values():
@@ -197,28 +227,48 @@ class Lab:
         return peer
 
     def _start_mta(self) -> None:
+        if self._mta is Mta.SENDMAIL:
+            self._start_sendmail()
+            return
         config = self._postfix_config
         config = replace(config, relay={SITE: self.mailboxes.host.ipv4, **config.relay})
         self.postfix = PrivatePostfix(
             self.directory / "postfix", self.processes, host=self.mta, ca_file=self.authority.bundle
         )
+        self.server = self.postfix
         self.postfix.prepare()
         if self._with_restante:
-            self.services = RestanteServices(
-                self._subdirectory("restante"),
-                self.processes,
-                self.mta,
-                self.postfix.queue / "restante",
-                self.authority.bundle,
-                self._options,
-            )
-            self.services.install()
-            self.services.launch()
+            self.services = self._launch_services(self.postfix.queue / "restante", self._options)
             config = self.services.wire(config, self.postfix)
         self.postfix.configure(config)
         self.postfix.start()
         if self.services is not None:
             self.services.await_ready()
+
+    def _start_sendmail(self) -> None:
+        self.sendmail = PrivateSendmail(
+            self.directory / "sendmail", self.processes, host=self.mta, ca_file=self.authority.bundle
+        )
+        self.server = self.sendmail
+        self.sendmail.prepare()
+        config = SendmailConfig(relay={SITE: self.mailboxes.host.ipv4})
+        if self._with_restante:
+            changes = {"mta": '"sendmail"', "worker.intake": '"127.0.0.2:25"', **self._options.settings}
+            self.services = self._launch_services(self.sendmail.sockets, replace(self._options, settings=changes))
+            lines = render_for_sendmail(self.services.settings)
+            config = replace(config, mc=lines.replace(str(self.sendmail.sockets), str(SOCKETS_SEEN)))
+        self.sendmail.configure(config)
+        self.sendmail.start()
+        if self.services is not None:
+            self.services.await_ready()
+
+    def _launch_services(self, sockets: Path, options: ServiceOptions) -> RestanteServices:
+        services = RestanteServices(
+            self._subdirectory("restante"), self.processes, self.mta, sockets, self.authority.bundle, options
+        )
+        services.install()
+        services.launch()
+        return services
 
     def _subdirectory(self, name: str) -> Path:
         path = self.directory / name
