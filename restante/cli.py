@@ -32,7 +32,9 @@ _OWN = {
     "domain": "restante.commands.domain:domain",
     "explain": "restante.commands.explain:explain",
     "init": "restante.commands.init:init",
+    "policy": "restante.commands.policy:policy",
     "postfix": "restante.commands.postfix:postfix",
+    "sendmail": "restante.commands.sendmail:sendmail",
 }
 
 

@@ -157,14 +157,19 @@ def _domain_name(value: str) -> str:
 
 
 def _next_hop(value: str) -> str:
-    """A next hop as Postfix and the evidence know it.  Only brackets: a name without them would mean its MX."""
-    if value in {"", FROM_TRANSPORT_MAPS}:
+    """A next hop as Postfix and the evidence write it, or the table that knows it."""
+    if value == "" or _is_table(value):
         return value
     try:
         hop = NextHop.parse(value)
     except BadNextHop as error:
         raise ValueError(str(error)) from error
     return str(hop)
+
+
+def _is_table(next_hop: str) -> bool:
+    """Whether a table of Postfix is named (``hash:/etc/postfix/transport``) in the place of a next hop."""
+    return next_hop == FROM_TRANSPORT_MAPS or ":/" in next_hop
 
 
 DomainName = Annotated[str, AfterValidator(_domain_name)]
@@ -174,8 +179,9 @@ class DomainPolicy(_Frozen):
     """What is agreed for one domain.
 
     ``tls`` raises what rules ask for; it never lowers it.  ``certificate_names``: the peer's certificate must carry
-    one of them.  ``next_hop`` replaces the MX hosts: ``[mail.partner.example]:587``, or ``transport_maps`` for what
-    Postfix's own table says.  ``otherwise`` and ``deadline_hours`` replace those of the rules.
+    one of them.  ``next_hop`` replaces the MX hosts: ``[mail.partner.example]:587``, or ``transport_maps`` or a table
+    (``hash:/etc/postfix/transport``) for what Postfix itself would do.  ``otherwise`` and ``deadline_hours`` replace
+    those of the rules.
 
     ``inbound_tls``: mail that claims to come from the domain must arrive over TLS; ``inbound_certificate``: and its
     client must show a trusted certificate with this subject name.
@@ -190,6 +196,17 @@ class DomainPolicy(_Frozen):
     deadline_hours: float | None = Field(default=None, ge=0, le=120)
     inbound_tls: bool = False
     inbound_certificate: str = Field(default="", max_length=253)
+
+    @model_validator(mode="after")
+    def _names_can_be_checked(self) -> Self:
+        if self.certificate_names and self.next_hop.lstrip("[")[:1].isdigit():
+            raise ValueError("certificate_names need a next_hop with a name: an address sends none to the peer")
+        return self
+
+    @property
+    def reads_table(self) -> bool:
+        """Whether the next hop is still to be read from a table of Postfix."""
+        return _is_table(self.next_hop)
 
     @property
     def authenticated(self) -> bool:
@@ -240,7 +257,7 @@ class Policy(_Frozen):
     def _hops_agree(self) -> Self:
         agreed: dict[str, DomainPolicy] = {}
         for domain in self.domain:
-            if not domain.next_hop or domain.next_hop == FROM_TRANSPORT_MAPS:
+            if not domain.next_hop or domain.reads_table:
                 continue
             other = agreed.setdefault(domain.next_hop, domain)
             # Postfix asks by next hop: two domains behind one cannot ask different things of it.
@@ -269,6 +286,13 @@ class Policy(_Frozen):
     def inbound(self) -> dict[str, DomainPolicy]:
         """The domains whose mail must prove something when it arrives here."""
         return {domain.name: domain for domain in self.domain if domain.inbound_tls or domain.inbound_certificate}
+
+    def with_domains(self, domains: tuple[DomainPolicy, ...]) -> Self:
+        """The same policy with other ``[[domain]]`` entries.
+
+        Raises ``ValueError`` where two contradict each other.
+        """
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | {"domain": domains})
 
     def domain_policy(self, domain: str) -> DomainPolicy | None:
         """What is agreed for ``domain``; ``None`` when nothing is."""

@@ -16,6 +16,8 @@ from restante.settings import HostPort, Settings
 TLS_TRANSPORT = "restante-tls"
 AUTHENTICATED_TRANSPORT = "restante-auth"
 CLEANUP = "restante-cleanup"
+HOP_MAP = "hop"
+HOP_AUTH_MAP = "hop-auth"
 SYSTEM_CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 HEADER_CHECKS = f"""\
@@ -127,9 +129,9 @@ def _master_cf(settings: Settings, site: Site) -> str:
     entries = (
         _transport(TLS_TRANSPORT, "encrypt", "policy", settings, site),
         _transport(AUTHENTICATED_TRANSPORT, "secure", "policy-auth", settings, site),
-        _listener(worker.reinject_tls, f"{TLS_TRANSPORT}:", site),
-        _listener(worker.reinject_authenticated, f"{AUTHENTICATED_TRANSPORT}:", site),
-        _listener(worker.submit, "", site),
+        _listener(worker.reinject_tls, f"{TLS_TRANSPORT}:", worker.socketmap, site),
+        _listener(worker.reinject_authenticated, f"{AUTHENTICATED_TRANSPORT}:", worker.socketmap, site),
+        _listener(worker.submit, "", worker.socketmap, site),
         _cleanup(site),
     )
     return "\n".join(entries)
@@ -178,7 +180,12 @@ def _transport(name: str, level: str, policy: str, settings: Settings, site: Sit
     return _entry(f"Mandatory TLS, level {level}.", f"{name} unix - - n - - smtp", options)
 
 
-def _listener(endpoint: HostPort, content_filter: str, site: Site) -> str:
+def _within(socket: Path, site: Site) -> str:
+    """The socket as a chrooted smtpd reaches it: from the queue directory, in which every daemon of Postfix works."""
+    return milter_address(socket, site.queue_directory)
+
+
+def _listener(endpoint: HostPort, content_filter: str, socketmap: Path, site: Site) -> str:
     """A loopback smtpd without our milter.  The site's other milters stay, so that what leaves is signed."""
     what = f"Re-injection towards {content_filter}" if content_filter else "Our own notices"
     options = {
@@ -209,6 +216,10 @@ def _listener(endpoint: HostPort, content_filter: str, site: Site) -> str:
         "message_size_limit": "0",
     }
     if content_filter:
+        # Where a next hop is agreed for the recipient's domain, the worker says so, and FILTER replaces the MX hosts.
+        hops = HOP_AUTH_MAP if content_filter == f"{AUTHENTICATED_TRANSPORT}:" else HOP_MAP
+        table = f"socketmap:{_within(socketmap, site)}:{hops}"
+        options["smtpd_recipient_restrictions"] = f"check_recipient_access,{table},permit_mynetworks,reject"
         # The first smtpd has asked already; a recipient that has gone since is bounced, not refused.
         options["receive_override_options"] = "no_unknown_recipient_checks"
     chroot = "y" if site.smtpd_chrooted else "n"

@@ -39,7 +39,7 @@ from restante.store.engine import Store, new_id
 from restante.store.holding import HoldRequest, NewDelivery, hold
 from restante.store.models import DeliveryState, JobKind
 from restante.summary import encode_summary, one_line
-from restante.tls.engine import VerdictEngine
+from restante.tls.agreed import Engine
 from restante.tls.evidence import Ability, Evidence
 from restante.vault import CHUNK, DataKey, Sealer, seal_stream
 from restante_milter.services import PolicyInForce
@@ -75,7 +75,7 @@ class Intake:
         self,
         settings: Settings,
         store: Store,
-        engine: VerdictEngine,
+        engine: Engine,
         vault: Sealer,
         worker: Sealer,
         route_secret: bytes,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from typing import Any
@@ -18,15 +18,16 @@ import structlog
 
 from restante.marks import ROUTE_HEADER, NoticeMark, RouteMark
 from restante.notices import NoticeWriter, Told
-from restante.settings import HostPort, Settings
+from restante.settings import Settings
 from restante.store import holding, links, outbox
 from restante.store.blobs import BlobReader
 from restante.store.engine import Store
 from restante.store.models import DeliveryState, JobKind
 from restante.store.outbox import Case, Copy, Job
-from restante.tls.engine import VerdictEngine
+from restante.tls.agreed import Engine
 from restante.tls.evidence import Ability, Requirement
 from restante.vault import CannotOpen, Opener
+from restante_milter.handover import TlsWay
 from restante_milter.submit import NotSubmitted, Recipient, submit
 
 log = structlog.get_logger()
@@ -58,13 +59,20 @@ class JobRunner:
     """Runs jobs.  Blocking work happens in threads, so that Postfix's questions are answered meanwhile."""
 
     def __init__(
-        self, settings: Settings, store: Store, engine: VerdictEngine, opener: Opener, route_secret: bytes
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        opener: Opener,
+        route_secret: bytes,
+        next_hop: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._opener = opener
         self._secret = route_secret
+        self._next_hop = next_hop
         self._writer = NoticeWriter(settings, route_secret)
 
     async def run_due(self) -> int:
@@ -221,31 +229,26 @@ class JobRunner:
     def _submit_to_sender(self, notice: EmailMessage, sender: str) -> None:
         """A sender of this site has a mailbox here; to any other, a code travels only under TLS."""
         internal = sender.rpartition("@")[2].lower() in self._settings.internal_domains
-        endpoint = self._settings.worker.submit if internal else self._settings.worker.reinject_tls
-        self._submit(endpoint, notice, sender, b"")
+        self._submit(None if internal else Requirement.ENCRYPTED, notice, sender, b"")
 
     def _submit_notice(self, notice: EmailMessage, recipient: str, case: Case | None) -> None:
         """Submit a recipient's notice: under the case's TLS requirement, or in the ordinary way without a case."""
-        worker = self._settings.worker
         if case is None or recipient.rpartition("@")[2].lower() in self._settings.internal_domains:
-            self._submit(worker.submit, notice, recipient, b"")
+            self._submit(None, notice, recipient, b"")
             return
         requirement = Requirement(case.requirement)
         mark = RouteMark.fresh(requirement, "notice", case.rule, time.time())
-        self._submit(self._endpoint(requirement), notice, recipient, _mark_header(mark, self._secret))
+        self._submit(requirement, notice, recipient, _mark_header(mark, self._secret))
 
-    def _endpoint(self, requirement: Requirement) -> HostPort:
-        worker = self._settings.worker
-        return worker.reinject_authenticated if requirement is Requirement.AUTHENTICATED else worker.reinject_tls
-
-    def _submit(self, endpoint: HostPort, notice: EmailMessage, recipient: str, prefix: bytes) -> None:
+    def _submit(self, requirement: Requirement | None, notice: EmailMessage, recipient: str, prefix: bytes) -> None:
         parameters = () if recipient.isascii() else ("SMTPUTF8",)
+        way = TlsWay(self._settings, requirement) if requirement is not None else None
         refused = submit(
-            endpoint,
+            way.endpoint if way else self._settings.worker.submit,
             self._settings.hostname,
             self._settings.notice.sender,
             parameters,
-            [Recipient(recipient)],
+            way.recipients([Recipient(recipient)]) if way else [Recipient(recipient)],
             [prefix, notice.as_bytes()],
         )
         if refused:
@@ -260,7 +263,11 @@ class JobRunner:
         if not waiting:
             outbox.finish(self._store, job.id)
             return
-        refused = self._submit_copies(job, case, waiting)
+        refused: dict[str, str] = {}
+        # One next hop at a time, since it moves a whole message; a reload may have parted what was held together.
+        for hop in dict.fromkeys(self._next_hop(copy.domain) for copy in waiting):
+            batch = [copy for copy in waiting if self._next_hop(copy.domain) == hop]
+            refused |= self._submit_copies(job, case, batch)
         by_address = {copy.recipient: copy.delivery_id for copy in waiting}
         holding.handed_over(
             self._store,
@@ -276,14 +283,18 @@ class JobRunner:
         # The job's id names the route, so that the intake recognises what it has taken already.
         mark = RouteMark(job.id, requirement, job.payload["otherwise"], case.rule, job.payload["deadline"])
         parameters = job.payload["deliveries"]
-        return submit(
-            self._endpoint(requirement),
+        way = TlsWay(self._settings, requirement)
+        named = way.recipients([Recipient(copy.recipient, tuple(parameters[copy.delivery_id])) for copy in copies])
+        refused = submit(
+            way.endpoint,
             self._settings.hostname,
             case.sender,
             job.payload["mail"],
-            [Recipient(copy.recipient, tuple(parameters[copy.delivery_id])) for copy in copies],
+            named,
             self._content(mark, BlobReader(self._store, key, case.size)),
         )
+        pairs = zip(copies, named, strict=True)
+        return {copy.recipient: refused[name.address] for copy, name in pairs if name.address in refused}
 
     def _content(self, mark: RouteMark, blob: BlobReader) -> Iterator[bytes]:
         yield _mark_header(mark, self._secret)

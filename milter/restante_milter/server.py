@@ -277,6 +277,8 @@ class Child:
             self._services.in_force = PolicyInForce.load(self._settings)
         except RestanteError as error:  # changed again since the parent looked: what was in force stays
             log.error("policy-refused", error=str(error), in_force="the one before")
+        else:
+            log.debug("policy-taken-over", pid=os.getpid())
 
     def _drain(self) -> None:
         """Take no new sessions, wait for those that are open, and exit.

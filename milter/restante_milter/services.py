@@ -11,6 +11,7 @@ from restante.policy import Policy, load_policy
 from restante.settings import Settings
 from restante.store.engine import Store
 from restante.tls.verdict_client import VerdictClient
+from restante.transport_maps import resolve_next_hops
 from restante.vault import Sealer
 
 
@@ -23,8 +24,11 @@ class PolicyInForce:
 
     @classmethod
     def load(cls, settings: Settings) -> PolicyInForce:
-        """Read the policy that the settings name.  Raises :class:`restante.toml_source.BadFile`."""
-        policy = load_policy(settings.policy, frozenset(settings.internal_domains))
+        """Read the policy that the settings name, and the tables of Postfix that it names.
+
+        Raises :class:`restante.toml_source.BadFile` or :class:`restante.transport_maps.NoNextHop`.
+        """
+        policy = resolve_next_hops(load_policy(settings.policy, frozenset(settings.internal_domains)))
         return cls(policy, Classifier(policy))
 
 

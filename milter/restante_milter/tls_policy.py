@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
+from restante.policy import DomainPolicy
+from restante.postfix import AUTHENTICATED_TRANSPORT, HOP_AUTH_MAP, HOP_MAP, TLS_TRANSPORT
 from restante.tls.evidence import Evidence, Level, Published
-from restante_milter.socketmap import Handler, Reply
+from restante_milter.socketmap import Handler, Reply, Status
 
 # Without evidence the name that is verified is the one that MX lookup gave.
 _SECURE: Final = "secure match=hostname servername=hostname"
@@ -29,19 +31,33 @@ class Engine(Protocol):
         """What is known of ``domain``."""
 
 
+def nothing_agreed(_destination: str) -> DomainPolicy | None:
+    """For who has no policies for domains."""
+    return None
+
+
 def tls_maps(
-    engine: Engine, fallback: str, *, verdict_budget: float = 8, policy_budget: float = 8
+    engine: Engine,
+    fallback: str,
+    agreed: Callable[[str], DomainPolicy | None] = nothing_agreed,
+    *,
+    verdict_budget: float = 8,
+    policy_budget: float = 8,
 ) -> Mapping[str, Handler]:
     """The maps for :class:`restante_milter.socketmap.SocketmapServer`.
 
     ``fallback`` is the intake exactly as ``smtp_fallback_relay`` has it: ``[127.0.0.1]:10025``.  The budgets are
     seconds after which a lookup goes on without the asker; Postfix itself gives up on an idle socketmap after 10.
+    ``agreed`` gives what is agreed for a domain or a next hop, and binds on every transport.
     """
     known = _Known(engine)
 
     async def policy(key: str) -> Reply:
         if key == fallback:
             return Reply.ok("none")
+        partner = agreed(key)
+        if partner is not None and partner.authenticated:
+            return await policy_auth(key)
         # An address has no domain to publish anything.
         evidence = None if _is_literal(key) else await known.within(key, policy_budget)
         return Reply.ok((evidence and published_policy(evidence)) or "encrypt")
@@ -49,6 +65,9 @@ def tls_maps(
     async def policy_auth(key: str) -> Reply:
         if key == fallback:
             return Reply.ok("none")
+        partner = agreed(key)
+        if partner is not None and partner.certificate_names:
+            return Reply.ok(f"secure match={':'.join(partner.certificate_names)} servername=hostname")
         evidence = await known.within(key, policy_budget)
         return Reply.ok(authenticated_policy(evidence) if evidence else _SECURE)
 
@@ -59,7 +78,29 @@ def tls_maps(
         # Under the name that was asked for, so that the client can tell that the answer is to its question.
         return Reply.ok(json.dumps(replace(evidence, domain=key).to_dict(), separators=(",", ":")))
 
-    return {"policy": policy, "policy-auth": policy_auth, "verdict": verdict}
+    return {
+        "policy": policy,
+        "policy-auth": policy_auth,
+        "verdict": verdict,
+        HOP_MAP: _hops(agreed, TLS_TRANSPORT),
+        HOP_AUTH_MAP: _hops(agreed, AUTHENTICATED_TRANSPORT),
+    }
+
+
+def _hops(agreed: Callable[[str], DomainPolicy | None], transport: str) -> Handler:
+    """An access table for our re-injection: mail for a domain with a next hop of its own is sent there.
+
+    The worker submits recipients of one next hop at a time, because a FILTER moves the whole message.
+    """
+
+    async def hop(key: str) -> Reply:
+        _, at, domain = key.rpartition("@")
+        partner = agreed(domain.lower()) if at and domain else None
+        if partner is None or not partner.next_hop or partner.reads_table:
+            return Reply(Status.NOT_FOUND)
+        return Reply.ok(f"FILTER {transport}:{partner.next_hop}")
+
+    return hop
 
 
 def published_policy(evidence: Evidence) -> str | None:

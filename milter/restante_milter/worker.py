@@ -16,11 +16,14 @@ import structlog
 
 from restante.credentials import Credential, read_credential
 from restante.errors import RestanteError
+from restante.policy import DomainPolicy
 from restante.settings import HostPort, Settings
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
-from restante.tls.from_settings import verdict_engine
+from restante.store.sts_policies import StoredPolicies
+from restante.tls.agreed import AgreedEngine
+from restante.tls.from_settings import probe_settings, verdict_engine
 from restante.vault import Opener
 from restante_milter.intake import Intake
 from restante_milter.jobs import JobRunner
@@ -58,9 +61,18 @@ class _Worker:
         self._opener = Opener(read_credential(settings.credentials, Credential.WORKER))
         self._in_force = PolicyInForce.load(settings)
         self._store = Store(settings.database)
-        self._engine = verdict_engine(settings.tls, settings.hostname, StoredEvidence(self._store))
-        self._jobs = JobRunner(settings, self._store, self._engine, self._opener, self._secret)
+        general = verdict_engine(
+            settings.tls, settings.hostname, StoredEvidence(self._store), StoredPolicies(self._store)
+        )
+        self._engine = AgreedEngine(general, probe_settings(settings.tls, settings.hostname), self._agreed)
+        self._jobs = JobRunner(settings, self._store, self._engine, self._opener, self._secret, self._next_hop)
         self._stop = asyncio.Event()
+
+    def _agreed(self, destination: str) -> DomainPolicy | None:
+        return self._in_force.policy.destination_policy(destination)
+
+    def _next_hop(self, domain: str) -> str:
+        return self._in_force.policy.next_hop(domain)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -69,7 +81,8 @@ class _Worker:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         # The milter gives up after ``verdict_seconds``: one slow domain must not cost it the answers behind it.
         budget = min(8.0, 0.8 * self._settings.milter.verdict_seconds)
-        maps = tls_maps(self._engine, postfix_key(self._settings.worker.intake), verdict_budget=budget)
+        fallback = postfix_key(self._settings.worker.intake)
+        maps = tls_maps(self._engine, fallback, self._agreed, verdict_budget=budget)
         socketmap = SocketmapServer(maps)
         intake = await self._listen_intake(loop)
         try:
