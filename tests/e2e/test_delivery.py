@@ -284,7 +284,7 @@ def test_explain_gives_the_routes_that_the_milter_then_takes_and_sends_nothing(w
     assert explained["recipients"][1]["evidence"]["level"] == "none"
     assert world.held() == []
     assert world.lab.postfix.queued() == []
-    assert [peer.mails() for peer in (able, unable, world.lab.mailboxes)] == [[], [], []]
+    assert [world.mails(peer) for peer in (able, unable, world.lab.mailboxes)] == [[], [], []]
     assert world.send(message, *recipients).accepted
     world.wait_until_held(recipients[1])
     assert {one.recipient: one.route for one in world.held()} == {
