@@ -71,8 +71,10 @@ def look(
     else:
         tls, our_name = TlsSettings(), socket.getfqdn()
 
+    policies = cache.policies if isinstance(cache, StoredEvidence) else None
+
     async def ask() -> dict[str, Evidence]:
-        engine = verdict_engine(tls, our_name, cache)
+        engine = verdict_engine(tls, our_name, cache, policies)
         try:
             names = list(domains)
             found = await asyncio.gather(*(engine.evidence(name, recheck=recheck) for name in names))

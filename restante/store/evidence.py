@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from restante.store.engine import Store
 from restante.store.models import TlsEvidence
+from restante.store.sts_policies import StoredPolicies
 from restante.tls.evidence import Evidence
 
 
@@ -12,6 +13,11 @@ class StoredEvidence:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def policies(self) -> StoredPolicies:
+        """The MTA-STS policies in the same store."""
+        return StoredPolicies(self._store)
 
     def get(self, domain: str) -> Evidence | None:
         """The latest evidence of ``domain``, however old; ``None`` where there is none or it is unreadable."""

@@ -201,6 +201,19 @@ class TlsEvidence(Base):
     evidence: Mapped[dict[str, Any]]
 
 
+class StsPolicyRow(Base):
+    """An MTA-STS policy (:class:`restante.tls.sts_policy.KnownPolicy`), in force until ``expires_at``."""
+
+    __tablename__ = "sts_policies"
+    domain: Mapped[str] = mapped_column(String(255), primary_key=True)
+    policy_id: Mapped[str] = mapped_column(String(32))
+    mode: Mapped[str] = mapped_column(String(16))
+    mx: Mapped[dict[str, Any]]
+    max_age: Mapped[int]
+    fetched_at: Mapped[float]
+    expires_at: Mapped[float] = mapped_column(index=True)
+
+
 class Administrator(Base):
     """Someone who may review.  ``role`` is for later roles; now everyone is a reviewer."""
 

@@ -10,13 +10,21 @@ from restante.tls.dane import DaneSource
 from restante.tls.engine import EvidenceCache, EvidenceSource, ProbeSource, VerdictEngine
 from restante.tls.probe import HostProber, ProbeSettings
 from restante.tls.resolve import Resolver
+from restante.tls.sts import PoliciesInMemory, PolicyCache, StsSource
+from restante.tls.sts_fetch import FetchSettings, PolicyFetcher
 from restante.tls.trust import ResolverTrust
 
 
 def verdict_engine(
-    tls: TlsSettings, ehlo_name: str, cache: EvidenceCache, clock: Callable[[], float] = time.time
+    tls: TlsSettings,
+    ehlo_name: str,
+    cache: EvidenceCache,
+    policies: PolicyCache | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> VerdictEngine:
     """An engine with every source that ``tls`` turns on.  Build it inside the event loop that will use it.
+
+    Without ``policies`` MTA-STS policies are forgotten with the engine.
 
     Raises :class:`restante.tls.mx.NoResolver` or :class:`restante.tls.probe.BadTrustStore` on unusable settings.
     """
@@ -27,6 +35,13 @@ def verdict_engine(
     if tls.dane:
         trust = ResolverTrust(resolver, tls.trust_ad, tls.dnssec_signed_name, tls.dnssec_broken_name, clock)
         sources.append(DaneSource(resolver, trust, prober, probe.port, clock))
+    if tls.mta_sts:
+        fetch = FetchSettings(tls.sts_seconds, tls.ca_file, tls.sts_private_addresses, tls.sts_port)
+        sources.append(
+            StsSource(
+                resolver, PolicyFetcher(fetch, resolver), prober, policies or PoliciesInMemory(), probe.port, clock
+            )
+        )
     sources.append(ProbeSource(probe, clock, prober))
     return VerdictEngine(probe, cache, clock, tuple(sources))
 

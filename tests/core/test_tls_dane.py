@@ -491,7 +491,7 @@ def test_new_pins_are_not_held_against_a_remembered_certificate(tmp_path: Path) 
             owner = f"_{PORT}._tcp.{peers.NAME}"
             server.add(owner, "TLSA", text(pin(first[0])))
             tls = TlsSettings(nameservers=(server.nameserver,), port=PORT, trust_ad=TrustAd.YES, mta_sts=False)
-            engine = verdict_engine(tls, "mail.our.test", Nothing(), lambda: now)
+            engine = verdict_engine(tls, "mail.our.test", Nothing(), clock=lambda: now)
             try:
                 async with Peer("127.0.4.201", PORT, peers.tls(contexts[0])):
                     levels = [(await engine.evidence("d.test")).level]
