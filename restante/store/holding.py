@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,7 @@ from restante.store.engine import Store, new_id
 from restante.store.models import (
     LIVE_STATES,
     AuditRecord,
+    Base,
     Delivery,
     DeliveryState,
     JobKind,
@@ -136,9 +137,13 @@ def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, a
     raise RuntimeError("a message lost the race to be held three times")
 
 
+_MESSAGES = Base.metadata.tables[Message.__tablename__]
+_KNOWN = select(_MESSAGES.c.id).where(_MESSAGES.c.fingerprint == bindparam("fingerprint"))
+
+
 def _not_yet_held(session: Session, request: HoldRequest) -> tuple[tuple[NewDelivery, ...], str]:
     connection = session.connection()
-    known_id = connection.scalar(select(Message.id).where(Message.fingerprint == request.fingerprint))
+    known_id = connection.scalar(_KNOWN, {"fingerprint": request.fingerprint})
     if known_id is None:
         return request.deliveries, ""
     have = set(connection.scalars(select(Delivery.recipient).where(Delivery.message_id == known_id)))

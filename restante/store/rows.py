@@ -5,16 +5,20 @@ For rows that nobody reads again in the same transaction: the path of a message 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Insert, insert
 from sqlalchemy.orm import Session
 
 from restante.store.models import Base
+
+# Built once: building a statement costs more than running it.
+_INSERTS: Mapping[str, Insert] = MappingProxyType({name: insert(table) for name, table in Base.metadata.tables.items()})
 
 
 def put_rows(session: Session, model: type[Base], rows: Sequence[dict[str, Any]]) -> None:
     """Insert ``rows``, column names to values, in the caller's transaction.  Raises ``IntegrityError`` at once."""
     if rows:
-        session.connection().execute(insert(Base.metadata.tables[model.__tablename__]), list(rows))
+        session.connection().execute(_INSERTS[model.__tablename__], list(rows))
