@@ -113,11 +113,15 @@ def _seen(here: Portal, delivery_id: str) -> _Seen:
     return _Seen(found, here.vault.unwrap(found.blob_id, found.wrapped_key))
 
 
-def _opened(here: Portal, delivery_id: str) -> Opened:
+def _opened(here: Portal, delivery_id: str, *, taking: int | None = None) -> Opened:
+    """The content; ``taking`` is the number of the part that leaves for the reviewer's disk, 0 for all of it."""
     seen = _seen(here, delivery_id)
     if seen.key is None:
         abort(404)
-    return Opened.of(here, seen.key, seen.review.size)
+    opened = Opened.of(here, seen.key, seen.review.size)
+    if taking is not None:
+        queue.record_view(here.store, seen.review, actor=current().actor, now=here.clock(), part=taking)
+    return opened
 
 
 @blueprint.get("/messages/<delivery_id>")
@@ -151,14 +155,14 @@ def body(delivery_id: str, number: int) -> Response:
 @signed_in_only
 def attachment(delivery_id: str, number: int) -> Response:
     """One attachment, for a reviewer."""
-    return send_part(_opened(portal(), delivery_id), number, delivery_id)
+    return send_part(_opened(portal(), delivery_id, taking=number), number, delivery_id)
 
 
 @blueprint.get("/messages/<delivery_id>/message.eml")
 @signed_in_only
 def save(delivery_id: str) -> Response:
     """The whole message, for a reviewer."""
-    return send_whole(_opened(portal(), delivery_id), delivery_id)
+    return send_whole(_opened(portal(), delivery_id, taking=0), delivery_id)
 
 
 Act = Callable[[Portal, str], None]

@@ -237,10 +237,11 @@ def recipients(store: Store, delivery_ids: Sequence[str]) -> dict[str, tuple[str
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-def record_view(store: Store, seen: Review, *, actor: str, now: float) -> None:
-    """Keep in the audit trail that a reviewer looked at the content."""
+def record_view(store: Store, seen: Review, *, actor: str, now: float, part: int | None = None) -> None:
+    """Keep in the audit trail that a reviewer looked at the content, or took the part of that number; 0 is all."""
+    action, detail = ("viewed", {}) if part is None else ("downloaded", {"part": part})
     with store.write() as session:
-        audit.record(session, now, actor, "viewed", message_id=seen.message_id, delivery_id=seen.delivery_id)
+        audit.record(session, now, actor, action, message_id=seen.message_id, delivery_id=seen.delivery_id, **detail)
 
 
 def audit_page(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
 
 from restante.settings import HostPort
 from restante.store import admins, holding
@@ -258,7 +258,12 @@ def test_a_hostile_letter_fetches_nothing_and_runs_nothing(chromium: Browser, of
     fetched: list[str] = []
     dialogs: list[str] = []
     context.on("request", lambda request: fetched.append(request.url))
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def note(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", note)
     page.goto(f"{office.settings.portal.url}/p/{link.token}")
     page.get_by_role("button", name="Open the message").click()
     page.frame_locator("iframe.letter").locator("hr").first.wait_for()
