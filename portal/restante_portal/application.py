@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,8 +25,6 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
 
     ``store`` replaces the one named in the settings; ``clock`` gives Unix seconds.  Call it after the fork.
     """
-    import base64
-
     key = read_credential(settings.credentials, Credential.PORTAL)
     here = context.Portal(
         settings=settings,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
+from restante.envelope import Address, BadAddress
 from restante.store import links, throttle
 from restante.tokens import code_matches, token_hash
 from restante_portal.context import Portal, browser_id, client_address, portal, require_csrf
@@ -87,10 +88,9 @@ def open_link(token: str) -> BaseResponse:
         return _to_message(here, secret)
     try:
         link = links.find_live_link(here.store, token, now=now)
-        if link.code_hash is not None:
-            refused = _check_code(here, token, link)
-            if refused is not None:
-                return refused
+        refused = _check_proof(here, token, link)
+        if refused is not None:
+            return refused
         links.claim(
             here.store,
             here.vault,
@@ -106,28 +106,51 @@ def open_link(token: str) -> BaseResponse:
     return _to_message(here, secret)
 
 
-def _check_code(here: Portal, token: str, link: links.LiveLink) -> Response | None:
-    """``None`` when the code is right; else the page that says why not."""
-    code = request.form.get("code", "")[:64]
-    if not code.strip():
-        return _landing_again(token, "empty", 400)
+def _check_proof(here: Portal, token: str, link: links.LiveLink) -> Response | None:
+    """``None`` when the visitor proved to be the person; else the page that says why not.
+
+    Where no access code is needed, the recipient types the address that the notice came to.  That is no secret: it
+    is what mail scanners that run scripts, press buttons and submit forms do not do.
+    """
+    field = "code" if link.needs_code else "address"
+    typed = request.form.get(field, "")[:320]
+    if not typed.strip():
+        return _landing_again(token, link, "empty", 400)
     client = throttle.client_key(client_address())
     counters = (CODE_PER_CLIENT.of(link.link_id, client), CODE_PER_LINK.of(link.link_id))
     try:
         throttle.take(here.store, counters, now=here.clock())
     except throttle.Throttled as error:
-        page = _landing_again(token, "throttled", 429, minutes=-(-int(error.retry_after) // 60))
+        page = _landing_again(token, link, "throttled", 429, minutes=-(-int(error.retry_after) // 60))
         page.headers["Retry-After"] = str(int(error.retry_after))
         return page
-    if not code_matches(link.code_hash or "", code):
-        return _landing_again(token, "wrong", 403)
+    right = code_matches(link.code_hash or "", typed) if link.needs_code else _same_mailbox(link.recipient, typed)
+    if not right:
+        return _landing_again(token, link, "wrong", 403)
     throttle.give_back(here.store, counters)
     return None
 
 
-def _landing_again(token: str, problem: str, status: int, *, minutes: int = 0) -> Response:
+def _same_mailbox(recipient: str, typed: str) -> bool:
+    """Whether a person would call both the same address: case and surrounding space do not matter."""
+    try:
+        one, other = Address.parse(recipient), Address.parse(typed)
+    except BadAddress:
+        return False
+    return (one.text.rpartition("@")[0].casefold(), one.domain) == (
+        other.text.rpartition("@")[0].casefold(),
+        other.domain,
+    )
+
+
+def _landing_again(token: str, link: links.LiveLink, problem: str, status: int, *, minutes: int = 0) -> Response:
     page = render_template(
-        "landing.html", token=token, again=False, needs_code=True, problem=problem, minutes=max(1, minutes)
+        "landing.html",
+        token=token,
+        again=False,
+        needs_code=link.needs_code,
+        problem=problem,
+        minutes=max(1, minutes),
     )
     return Response(page, status=status)
 
