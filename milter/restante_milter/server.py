@@ -49,6 +49,7 @@ class _Child:
     control: socket.socket
     started: float
     draining: bool = False
+    silent: bool = False  # its end of ``control`` is closed: it is going away, and there is nothing to wait for
 
 
 class Parent:
@@ -88,7 +89,7 @@ class Parent:
 
     def _wait(self) -> None:
         """Sleep until a signal or a child's wish, or until a child that died at once may be started again."""
-        controls = {child.control.fileno(): child for child in self._children.values()}
+        controls = {child.control.fileno(): child for child in self._children.values() if not child.silent}
         ready, _, _ = select.select([self._signals[0], *controls], [], [])
         if self._signals[0] in ready:
             received = set(os.read(self._signals[0], 4096))
@@ -127,9 +128,7 @@ class Parent:
             if not self._stopping:
                 self._start_child()
         elif not wish:
-            # The child is going away; SIGCHLD follows.  Until then its closed socket must not keep select awake.
-            child.control.close()
-            child.control = socket.socketpair()[0]
+            child.silent = True  # SIGCHLD follows; until then the closed socket must not keep select awake
 
     def _reap(self) -> None:
         while True:
