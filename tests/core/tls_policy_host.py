@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from typing import Self
 
@@ -17,14 +18,21 @@ class PolicyHost:
     def __init__(self, context: ssl.SSLContext, address: str = "127.0.0.1") -> None:
         self._context = context
         self._address = address
+        self._listener: socket.socket | None = None
         self._sessions: set[asyncio.Task[None]] = set()
         self.answer = b""
         self.fault = ""
         self.requests: list[bytes] = []
         self.port = 0
 
+    def on(self, listener: socket.socket) -> Self:
+        """Use a listening socket that exists already, perhaps in another network namespace."""
+        self._listener = listener
+        return self
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, self._address, 0, ssl=self._context)
+        listener = self._listener or socket.create_server((self._address, 0))
+        self._server = await asyncio.start_server(self._accept, sock=listener, ssl=self._context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
