@@ -14,6 +14,7 @@ setup: $(VENV)/.ready $(AXE)
 
 system:
 	@tools/system-packages
+	@tools/sendmail-packages
 
 $(VENV)/.ready: requirements-dev.lock setup.cfg pyproject.toml | system
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

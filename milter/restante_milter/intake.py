@@ -89,7 +89,8 @@ class Intake:
         """A protocol instance for one connection."""
         return SMTP(
             self,
-            hostname=self._settings.hostname,
+            # Not the MTA's own name, by which it would take this for a loop of its own.
+            hostname=f"restante-intake.{self._settings.hostname}",
             ident="Restante intake",
             enable_SMTPUTF8=True,
             data_size_limit=self._settings.worker.message_size_limit,

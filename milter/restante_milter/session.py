@@ -21,7 +21,7 @@ from restante.envelope import Address, BadAddress, Envelope
 from restante.errors import RestanteError
 from restante.marks import NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, derive
 from restante.routing import Decision, decide, domains_to_judge, matching_rule
-from restante.sendmail import secured
+from restante.sendmail import is_secured, secured
 from restante.settings import Mta
 from restante.store.engine import new_id
 from restante.store.holding import HoldRequest, hold
@@ -29,6 +29,7 @@ from restante.summary import encode_summary, one_line
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey
 from restante_milter.handover import with_original
+from restante_milter.inbound import MACROS, Arrival, claimed_domains, refusal
 from restante_milter.message import MessageBuffer
 from restante_milter.plan import Plan, make_plan
 from restante_milter.services import Services
@@ -58,6 +59,13 @@ class Session(Milter.Base):
         self._header_bytes = 0
         self._failure = ""
 
+    def negotiate(self, opts: list[int]) -> int:
+        """Ask for what :mod:`restante_milter.inbound` judges at MAIL; we skip HELO, with which it would come else."""
+        answer = super().negotiate(opts)
+        if self._actions & Milter.SETSYMLIST:
+            self._ctx.setsymlist(Milter.M_ENVFROM, " ".join(("i", *MACROS)))
+        return answer
+
     @Milter.decode("bytes")
     def envfrom(self, address: bytes, *parameters: bytes) -> int:
         """MAIL FROM: a new message begins."""
@@ -67,7 +75,7 @@ class Session(Milter.Base):
         except BadAddress as error:
             return self._reply("553", "5.1.7", str(error))
         self._mail_parameters = _texts(parameters)
-        return int(Milter.CONTINUE)
+        return self._refuse_impostor((self._sender.domain,)) or int(Milter.CONTINUE)
 
     @Milter.decode("bytes")
     def envrcpt(self, address: bytes, *parameters: bytes) -> int:
@@ -78,6 +86,8 @@ class Session(Milter.Base):
             parsed = Address.parse(address)
         except BadAddress as error:
             return self._reply("553", "5.1.3", str(error))
+        if self._by_recipient and is_secured(parsed.domain):
+            return self._reply("553", "5.1.2", "this domain is for Restante's own use")
         self._recipients.append((address, parsed, _texts(parameters)))
         return int(Milter.CONTINUE)
 
@@ -135,6 +145,9 @@ class Session(Milter.Base):
         if self._is_our_notice():
             return int(Milter.ACCEPT)
         force = self._services.in_force
+        refused = self._refuse_impostor(claimed_domains(self._message.header("From"))) if force.policy.inbound else 0
+        if refused:
+            return refused
         with self._message.open() as source:
             classification = force.classifier.classify(source)
         envelope = Envelope(self._sender, tuple(parsed for _, parsed, _ in self._recipients), self._queue_id())
@@ -243,6 +256,18 @@ class Session(Milter.Base):
         encoded = shorter if shorter.isascii() else Header(shorter, "utf-8").encode(linesep="\n")
         self._message.replace_header("Subject", encoded.encode("ascii"))
         return encoded
+
+    def _refuse_impostor(self, domains: tuple[str, ...]) -> int:
+        """Refuse mail that claims to come from a partner and does not prove what is agreed; 0 where it may go on."""
+        partners = self._services.in_force.policy.inbound
+        if not partners:
+            return 0
+        arrival = Arrival(*(str(self.getsymval(macro) or "") for macro in MACROS))
+        reason = refusal(partners, domains, arrival)
+        if not reason:
+            return 0
+        log.warning("impostor-refused", queue_id=self._queue_id(), reason=reason, tls=arrival.tls_version)
+        return self._reply("550", "5.7.10" if not arrival.tls_version else "5.7.1", reason)
 
     def _is_our_notice(self) -> bool:
         value = self._message.header(NOTICE_HEADER)

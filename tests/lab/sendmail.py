@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import smtplib
 import socket
 import threading
@@ -22,6 +21,7 @@ from tests.lab.process import Process, Processes, wait_for_service
 from tests.lab.waiting import LabError, tcp_port_answers, wait_until
 
 UNPACKED = Path(__file__).resolve().parents[2] / ".cache" / "sendmail"
+CF_DIRECTORY = f"{UNPACKED}/usr/share/sendmail/cf/"
 START_SECONDS = 20.0
 QUEUE_RUN = "1s"
 # Sendmail trusts no socket below a directory that everyone can write to, such as /tmp.
@@ -50,6 +50,8 @@ define(`confTO_INITIAL', `10s')dnl
 define(`confTO_HELO', `10s')dnl
 define(`confTO_STARTTLS', `5s')dnl
 define(`confTO_IDENT', `0')dnl
+dnl The more dangerous setting: what must not go in clear has to be held back by tls_rcpt alone.
+define(`confTLS_FALLBACK_TO_CLEAR', `true')dnl
 define(`confTO_QUEUEWARN', `')dnl
 define(`confQUEUE_LA', `1000')dnl
 define(`confREFUSE_LA', `1000')dnl
@@ -119,9 +121,8 @@ class PrivateSendmail:
         table = "".join(f"{domain}\trelay:[{address}]\n" for domain, address in config.relay.items())
         (self.directory / "mailertable").write_text(table, encoding="ascii")
         self._hostname = config.hostname
-        cf = f"{UNPACKED}/usr/share/sendmail/cf/"
         source = _MC.format(
-            cf=cf,
+            cf=CF_DIRECTORY,
             hostname=config.hostname,
             directory=self.directory,
             queue=self.queue,
@@ -132,11 +133,7 @@ class PrivateSendmail:
             lines=config.mc,
         )
         (self.directory / "sendmail.mc").write_text(source, encoding="utf-8")
-        argv = [str(UNPACKED / "usr/bin/m4"), f"-D_CF_DIR_={cf}", str(self.directory / "sendmail.mc")]
-        done = run_command(["env", _LIBRARIES, *argv])
-        if done.stderr:
-            raise LabError(f"m4 complains: {done.stderr}")
-        self.cf.write_text(done.stdout, encoding="utf-8")
+        self.cf.write_text(compiled(self.directory / "sendmail.mc"), encoding="utf-8")
         self.cf.chmod(0o644)
 
     def start(self) -> None:
@@ -153,7 +150,7 @@ class PrivateSendmail:
 
     def queued(self) -> list[str]:
         """The queue ids of what is queued."""
-        return [path.name[2:] for path in self.queue.glob("[qQhd]f*") if path.name.startswith("qf")]
+        return [path.name[2:] for path in self.queue.glob("qf*")]
 
     def flush(self) -> None:
         """Try everything in the queue again now."""
@@ -216,6 +213,10 @@ class PrivateSendmail:
 _LIBRARIES = f"LD_LIBRARY_PATH={UNPACKED}/usr/lib/x86_64-linux-gnu"
 
 
-def available() -> bool:
-    """Whether Sendmail is unpacked and can run here."""
-    return (UNPACKED / ".complete").exists() and shutil.which("ip") is not None
+def compiled(mc: Path) -> str:
+    """The ``sendmail.cf`` that m4 makes of ``mc``.  Raises :class:`LabError` with what m4 says."""
+    argv = [str(UNPACKED / "usr/bin/m4"), f"-D_CF_DIR_={CF_DIRECTORY}", str(mc)]
+    done = run_command(["env", _LIBRARIES, *argv])
+    if done.stderr:
+        raise LabError(f"m4 complains: {done.stderr}")
+    return done.stdout
