@@ -48,6 +48,13 @@ class CertificateAuthority:
         path.chmod(0o600)
         return path
 
+    def issue_named(self, name: str, path: Path, *, trusted: bool = True) -> Path:
+        """Write key and chain with ``name`` as common name into ``path``, from this CA or from one nobody trusts."""
+        authority = self._authority if trusted else trustme.CA(organization_name="Somebody else")
+        authority.issue_cert(name, common_name=name).private_key_and_cert_chain_pem.write_to_path(str(path))
+        path.chmod(0o600)
+        return path
+
 
 def _self_signed(name: str, now: dt.datetime) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
