@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from restante.envelope import BadAddress, a_label
-from restante.tls.trust import BROKEN_NAME, SIGNED_NAME, TrustAd
+from restante.tls.trust_mode import BROKEN_NAME, SIGNED_NAME, TrustAd
 from restante.toml_source import load_model
 
 _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")

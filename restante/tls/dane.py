@@ -70,7 +70,7 @@ class DaneSource:
         if not (mx.secure or mx.next_hop.direct):
             return None
         hosts = [host for host in mx.hosts if host.addresses]
-        if not hosts or not any(host.secure or host.expanded != host.name for host in hosts):
+        if not any(host.secure or host.expanded not in ("", host.name) for host in hosts):
             return None
         trust = await self._trust.ask()
         if trust.trusted is None:

@@ -11,25 +11,14 @@ import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from restante.tls.resolve import Resolver
-
-SIGNED_NAME: Final = "."
-BROKEN_NAME: Final = "dnssec-failed.org"
+from restante.tls.trust_mode import BROKEN_NAME, SIGNED_NAME, TrustAd
 
 _AGAIN_TRUSTED: Final = 3600.0
 _AGAIN_REFUSED: Final = 300.0
 _AGAIN_UNDECIDED: Final = 30.0
-
-
-class TrustAd(StrEnum):
-    """What the operator says: test the resolver, it is known to be good, or never believe it."""
-
-    AUTO = "auto"
-    YES = "yes"
-    NO = "no"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ from restante.tls import tlsa, verdict
 from restante.tls.evidence import Ability, Evidence, Level, Published, Requirement
 from restante.tls.from_settings import verdict_engine
 from restante.tls.resolve import Resolver, Tlsa
-from restante.tls.trust import ResolverTrust, Trust, TrustAd
+from restante.tls.trust import ResolverTrust, Trust
+from restante.tls.trust_mode import TrustAd
 from tests.core import tls_peers as peers
 from tests.core.signed_dns import SignedDns
 from tests.core.tls_dns import FaultyDns
@@ -396,6 +397,25 @@ def test_what_a_domain_publishes_decides(case: str, world: World) -> None:
         assert verdict.MINUTE * 3 <= evidence.fresh_until - evidence.checked_at <= verdict.HOUR
     elif level is Level.UNKNOWN:
         assert {evidence.ability(one) for one in Requirement} == {Ability.UNKNOWN}
+
+
+def test_an_address_has_no_pins_and_needs_no_resolver(world: World) -> None:
+    evidence = world.evidence("[127.0.4.1]", dnssec_signed_name="mx.bogus.test")
+    assert (evidence.level, evidence.policy, evidence.notes) == (Level.ENCRYPTED, Published.NOTHING, ())
+
+
+def test_a_resolver_that_cannot_be_tested_leaves_signed_domains_unknown(world: World) -> None:
+    evidence = world.evidence("valid.signed.test", dnssec_signed_name="mx.bogus.test")
+    assert (evidence.level, "could not be tested" in evidence.reason) == (Level.UNKNOWN, True)
+    assert world.evidence("plain.test", dnssec_signed_name="mx.bogus.test").level is Level.ENCRYPTED
+
+
+def test_a_resolver_that_does_not_pass_is_said_so(world: World) -> None:
+    evidence = world.evidence("valid.signed.test", trust_ad=TrustAd.NO)
+    assert (evidence.level, evidence.notes) == (
+        Level.ENCRYPTED,
+        ("DANE is not used: the settings say not to believe the resolver",),
+    )
 
 
 def test_dane_can_be_turned_off(world: World) -> None:

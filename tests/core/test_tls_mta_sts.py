@@ -26,7 +26,7 @@ from restante.tls.from_settings import verdict_engine
 from restante.tls.resolve import Resolver
 from restante.tls.sts_fetch import CannotFetch, FetchSettings, PolicyFetcher, is_public
 from restante.tls.sts_policy import BadPolicy, KnownPolicy, Mode, StsPolicy, parse_policy, policy_id
-from restante.tls.trust import TrustAd
+from restante.tls.trust_mode import TrustAd
 from tests.core import tls_peers as peers
 from tests.core.tls_dns import FaultyDns
 from tests.core.tls_peers import Behaviour, Certificates, Peer, free_port, plain

@@ -118,7 +118,7 @@ def test_a_peer_that_fails_its_pins_gets_nothing_although_any_tls_would_do(world
     pin(world, peer, "00" * 32)
     recipient = f"carol@{peer.domain}"
     world.post(recipient, sender=HASTY)
-    world.wait_until_held(recipient)
+    world.wait_until_held(recipient, seconds=60)
     assert world.mails(peer) == []
     world.assert_never_clear()
 
@@ -146,6 +146,6 @@ def test_a_host_that_fails_the_policy_gets_nothing_although_any_tls_would_do(
     enforce(peer, mx or peer.mx)
     recipient = f"carol@{peer.domain}"
     world.post(recipient, sender=HASTY)
-    world.wait_until_held(recipient)
+    world.wait_until_held(recipient, seconds=60)
     assert world.mails(peer) == []
     world.assert_never_clear()
