@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from restante_milter.session import Session
 DRAIN_SECONDS = 60
 FAST_DEATH_SECONDS = 1.0
 BACKLOG = 512
+# Who writes to the store needs the interpreter again after each statement, not after a whole classification.
+SWITCH_SECONDS = 0.0005
 _RELOAD, _DRAIN, _REPLACE_ME = b"r", b"d", b"x"
 
 log = structlog.get_logger()
@@ -238,6 +241,7 @@ class Child:
         Milter.factory = self._session
         Milter.settimeout(self._settings.milter.timeout_seconds)
         threading.Thread(target=self._obey, name="control", daemon=True).start()
+        sys.setswitchinterval(SWITCH_SECONDS)
         Milter.main()
         return 0
 
