@@ -28,6 +28,7 @@ GROUP = "restante.commands"
 _OWN = {
     "admin": "restante.commands.admin:admin",
     "db": "restante.commands.db:db",
+    "delivered": "restante.commands.delivered:delivered",
     "doctor": "restante.commands.doctor:doctor",
     "domain": "restante.commands.domain:domain",
     "explain": "restante.commands.explain:explain",

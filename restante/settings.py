@@ -97,7 +97,9 @@ class WorkerSettings(_Frozen):
     """The worker service: where Postfix finds it, and where it finds Postfix.
 
     ``submit`` is a smtpd without our milter; ``reinject_tls`` and ``reinject_authenticated`` are such with the
-    content filters ``restante-tls:`` and ``restante-auth:``.
+    content filters ``restante-tls:`` and ``restante-auth:``.  ``mail_log`` is Postfix's log, a file or ``journal``, read
+    for evidence of delivery; empty reads none.  ``heal_seconds`` lie between two looks at the domain of a message that
+    waits under a rule with ``heal``.
     """
 
     socketmap: Path = Path("/var/spool/postfix/restante/worker.sock")
@@ -110,6 +112,8 @@ class WorkerSettings(_Frozen):
     retry_last_seconds: float = Field(default=1800, gt=0, le=86400)
     give_up_hours: float = Field(default=120, gt=0, le=720)
     message_size_limit: int = Field(default=104_857_600, ge=65_536)
+    mail_log: Annotated[str, Field(pattern=r"^(|journal|/.+)$")] = ""
+    heal_seconds: float = Field(default=900, gt=0, le=86_400)
 
 
 class PortalSettings(_Frozen):

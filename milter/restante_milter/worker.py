@@ -27,6 +27,7 @@ from restante.tls.from_settings import probe_settings, verdict_engine
 from restante.vault import Opener
 from restante_milter.intake import Intake
 from restante_milter.jobs import JobRunner
+from restante_milter.log_follower import LogFollower
 from restante_milter.services import PolicyInForce, vault_sealer, worker_sealer
 from restante_milter.socketmap import SocketmapServer
 from restante_milter.tls_policy import tls_maps
@@ -66,6 +67,7 @@ class _Worker:
         )
         self._engine = AgreedEngine(general, probe_settings(settings.tls, settings.hostname), self._agreed)
         self._jobs = JobRunner(settings, self._store, self._engine, self._opener, self._secret, self._next_hop)
+        self._follower: LogFollower | None = None
         self._stop = asyncio.Event()
 
     def _agreed(self, destination: str) -> DomainPolicy | None:
@@ -93,6 +95,8 @@ class _Worker:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._repeat("outbox", self._settings.worker.poll_seconds, self._jobs.run_due))
                 tasks.create_task(self._repeat("expiry", EXPIRY_SECONDS, self._expire))
+                if self._settings.worker.mail_log:
+                    tasks.create_task(self._repeat("mail-log", self._settings.worker.poll_seconds, self._read_log))
         finally:
             intake.close()
             await socketmap.close()
@@ -136,6 +140,12 @@ class _Worker:
             if not more:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), pause)
+
+    async def _read_log(self) -> int:
+        if self._follower is None:
+            worker = self._settings.worker
+            self._follower = await asyncio.to_thread(LogFollower.open, self._store, worker.mail_log, worker.intake.port)
+        return await asyncio.to_thread(self._follower.read)
 
     async def _expire(self) -> int:
         return await asyncio.to_thread(expire_due, self._store, now=time.time())

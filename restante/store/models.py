@@ -214,6 +214,41 @@ class StsPolicyRow(Base):
     expires_at: Mapped[float] = mapped_column(index=True)
 
 
+class TlsHistory(Base):
+    """Since when and how often a domain was seen with TLS: what the strip alarm compares with.  0 means never."""
+
+    __tablename__ = "tls_history"
+    domain: Mapped[str] = mapped_column(String(255), primary_key=True)
+    positives: Mapped[int]
+    last_positive_at: Mapped[float]
+    alarmed_at: Mapped[float]
+
+
+class DeliveryEvidence(Base):
+    """One copy that a peer accepted, as the MTA's log has it (:class:`restante.store.delivered.Delivered`)."""
+
+    __tablename__ = "delivery_evidence"
+    id: Mapped[int] = mapped_column(AUTOINCREMENT, primary_key=True, autoincrement=True)
+    at: Mapped[float] = mapped_column(index=True)
+    queue_id: Mapped[str] = mapped_column(String(32), index=True)
+    header_message_id: Mapped[str] = mapped_column(Text, index=True)
+    recipient: Mapped[str] = mapped_column(Text, index=True)
+    transport: Mapped[str] = mapped_column(String(32))
+    relay: Mapped[str] = mapped_column(Text)
+    tls_version: Mapped[str] = mapped_column(String(32))
+    cipher: Mapped[str] = mapped_column(String(80))
+    certificate: Mapped[str] = mapped_column(String(16))
+    reply: Mapped[str] = mapped_column(Text)
+
+
+class LogPosition(Base):
+    """How far a mail log was read, and what the reader must know to go on from there."""
+
+    __tablename__ = "log_positions"
+    source: Mapped[str] = mapped_column(String(255), primary_key=True)
+    position: Mapped[dict[str, Any]]
+
+
 class Administrator(Base):
     """Someone who may review.  ``role`` is for later roles; now everyone is a reviewer."""
 

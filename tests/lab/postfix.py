@@ -99,6 +99,11 @@ class PrivatePostfix:
         return self._host.ipv4 if self._host else "127.0.0.1"
 
     @property
+    def log_path(self) -> Path:
+        """The file that it logs to."""
+        return self._log
+
+    @property
     def port(self) -> int:
         """The port of its smtpd."""
         return self._port

@@ -1,0 +1,51 @@
+"""Evidence of delivery: what Postfix's log says of each copy, looked up by the operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.world import PROVE, World
+from tests.lab.services import Service
+from tests.lab.waiting import wait_until
+
+
+@pytest.fixture
+def reading(world: World) -> Iterator[World]:
+    """The site, whose worker reads Postfix's log."""
+    settings = world.services.settings_path
+    before = settings.read_text(encoding="utf-8")
+    changed = before.replace("[worker]\n", f'[worker]\nmail_log = "{world.lab.postfix.log_path}"\n', 1)
+    assert changed != before
+    settings.write_text(changed, encoding="utf-8")
+    world.services.restart(Service.WORKER)
+    yield world
+    settings.write_text(before, encoding="utf-8")
+    world.services.restart(Service.WORKER)
+
+
+@pytest.mark.behaviour("S4")
+def test_the_operator_sees_how_each_copy_was_delivered(reading: World) -> None:
+    peer, clear = reading.peer("tls"), reading.peer("clear")
+    message = reading.post(f"bob@{peer.domain}", f"carol@{peer.domain}", sender=PROVE)
+    reading.send(reading.ordinary(f"dora@{clear.domain}"), f"dora@{clear.domain}")
+    (received,) = reading.wait_for_mail(peer)
+
+    def looked_up(*criteria: str) -> list[dict[str, str]]:
+        return json.loads(reading.services.command("delivered", "--json", *criteria)) or []
+
+    found = wait_until(lambda: looked_up("--recipient", f"bob@{peer.domain}"), 15, "the delivery to be known")
+    assert len(found) == 1
+    assert (found[0]["tls_version"], found[0]["cipher"]) == (received.tls_version, received.cipher)
+    assert found[0]["certificate"] == "verified"
+    assert found[0]["relay"].startswith(f"{peer.mx}[")
+    assert len(looked_up("--message-id", str(message["Message-ID"]))) == 2
+    assert len(looked_up("--queue-id", found[0]["queue_id"])) == 2
+    reading.services.restart(Service.WORKER)
+    reading.post(f"erna@{peer.domain}")
+    wait_until(lambda: looked_up("--recipient", f"erna@{peer.domain}"), 15, "the second delivery to be known")
+    assert len(looked_up("--message-id", str(message["Message-ID"]))) == 2
+    assert looked_up("--recipient", f"dora@{clear.domain}") == []  # not a copy that had to go by TLS
+    assert "clear-delivery" not in reading.audit()
