@@ -10,9 +10,12 @@ Open the store after a fork, never before.
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -23,6 +26,7 @@ from sqlalchemy.orm import Session
 from restante.errors import RestanteError
 
 BUSY_SECONDS = 10
+_EARLY_TRIES, _EARLY_SECONDS = 100, 0.001
 
 
 class StoreUnavailable(RestanteError):
@@ -104,7 +108,7 @@ def _create_engine(url: str, busy_seconds: float) -> Engine:
             hide_parameters=True,
         )
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", partial(_begin_sqlite, busy_seconds=busy_seconds))
         return engine
     return create_engine(
         url,
@@ -122,6 +126,30 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("restante_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+def _begin_sqlite(connection: Connection, *, busy_seconds: float) -> None:
+    if not connection.get_execution_options().get("restante_write", False):
+        connection.exec_driver_sql("BEGIN")
+    elif not _begin_soon(connection.connection.driver_connection, busy_seconds):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_soon(connection: Any, busy_seconds: float) -> bool:
+    """Begin to write as soon as another process lets us; false when it takes longer than most writes.
+
+    SQLite's own waiting sleeps up to 100 ms between tries, and so loses its turn again and again to writers that
+    come later.
+    """
+    connection.execute("PRAGMA busy_timeout=0").close()
+    try:
+        for _ in range(min(_EARLY_TRIES, int(busy_seconds / _EARLY_SECONDS))):
+            try:
+                connection.execute("BEGIN IMMEDIATE").close()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    return False  # whatever it is, the ordinary way meets it again and reports it
+                time.sleep(_EARLY_SECONDS)
+            else:
+                return True
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={int(busy_seconds * 1000)}").close()
