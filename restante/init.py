@@ -154,7 +154,7 @@ def _sections(answers: Answers, vault_public: bytes, worker_public: bytes) -> di
         ],
         "milter": [
             ("socket", str(milter.socket), "inside Postfix's queue directory: its smtpd runs in a chroot"),
-            ("processes", milter.processes, "about the number of cores"),
+            ("processes", milter.processes, "about twice the number of cores: the kernel spreads sessions unevenly"),
         ],
         "worker": [
             ("socketmap", str(worker.socketmap), "where Postfix asks for the TLS policy of a domain"),
