@@ -36,6 +36,6 @@ def test_the_quick_run_counts_every_message_and_writes_table_and_json(tmp_path: 
         row["ratio"] > 0 and row["accepted_per_second"] > 0 for row in figures["throughput"] + figures["holding"]
     )
     assert figures["throughput"][3]["milter_cpu_us"] > figures["throughput"][0]["milter_cpu_us"] == 0
-    assert len(figures["peak_memory"]["restante"]) == 3, "the parent and two children"
+    assert len(figures["peak_memory"]["restante"]) >= 3, "the parent and its children"
     assert [grown["what"] for grown in figures["growth"]] == ["relayed", "held"]
     assert all(grown["size"] > 2_900_000 for grown in figures["growth"])
