@@ -100,6 +100,12 @@ def _rules(settings: Settings, lines: Sequence[str]) -> Iterator[Finding]:
     for section in cf_sections(settings):
         if "\n" + "\n".join(section) + "\n" not in text:
             yield Finding("rules-wrong", f"the lines that begin with {section[0]!r} are not as they must be", _SEE)
+    if _values(lines, "ConnectionCacheSize")[-1:] != ["0"]:
+        yield Finding(
+            "connections-kept",
+            "Sendmail keeps connections, so one host's certificate could stand for another host's connection",
+            "define(`confMCI_CACHE_SIZE', `0')",
+        )
     if lines.count("SLocal_tls_rcpt") > 1:
         yield Finding("rules-wrong", "there are two rule sets Local_tls_rcpt", "keep ours alone, or join them by hand")
 

@@ -26,6 +26,8 @@ dnl 4xx when the milter does not answer.
 INPUT_MAIL_FILTER(`restante', `S=unix:{socket}, F=T, T=C:30s;S:30s;R:{seconds}s;E:{seconds}s')dnl
 dnl Our own notices and what reviewers released, without any milter.
 DAEMON_OPTIONS(`{submit}, InputMailFilters=')dnl
+dnl The names in a certificate are those of the latest handshake: no connection is kept for a later message.
+define(`confMCI_CACHE_SIZE', `0')dnl
 LOCAL_CONFIG
 {config}
 LOCAL_RULE_0

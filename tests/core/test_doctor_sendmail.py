@@ -73,6 +73,7 @@ def test_nothing_is_wrong_with_the_printed_lines(settings: Settings, cf: str, tm
         ("$#restante $@ $2:[127.0.0.2] $:", "$#esmtp $@ $2 $:", "rules-wrong"),
         ("T=DNS/RFC822/SMTP,\n\t\tA=TCP $h", "T=DNS/RFC822/SMTP,\n\t\tA=TCP $h 587", "rules-wrong"),
         ("SLocal_tls_rcpt\n", "SLocal_tls_rcpt\nR$*\t$@ OK\n", "rules-wrong"),
+        ("O ConnectionCacheSize=0", "O ConnectionCacheSize=2", "connections-kept"),
         ("O CACertFile=", "# O CACertFile=", "ca-file-missing"),
     ],
 )

@@ -56,7 +56,6 @@ define(`confTO_QUEUEWARN', `')dnl
 define(`confQUEUE_LA', `1000')dnl
 define(`confREFUSE_LA', `1000')dnl
 define(`confDELAY_LA', `0')dnl
-define(`confMCI_CACHE_SIZE', `0')dnl
 define(`confDONT_PROBE_INTERFACES', `True')dnl
 FEATURE(`no_default_msa')dnl
 FEATURE(`mailertable', `text -o {directory}/mailertable')dnl
