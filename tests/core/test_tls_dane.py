@@ -19,14 +19,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restante.settings import TlsSettings
 from restante.tls import tlsa, verdict
 from restante.tls.evidence import Ability, Evidence, Level, Published, Requirement
 from restante.tls.from_settings import verdict_engine
-from restante.tls.resolve import Resolver, Tlsa
+from restante.tls.report import describe
+from restante.tls.resolve import Records, Resolver, Tlsa
 from restante.tls.trust import ResolverTrust, Trust
 from restante.tls.trust_mode import TrustAd
 from tests.core import tls_peers as peers
@@ -491,6 +492,55 @@ def test_tlsa_is_not_even_asked_for_behind_unsigned_addresses(tmp_path: Path) ->
             return found
 
     assert asyncio.run(look()).level is Level.PKIX
+
+
+DAMAGE = st.tuples(
+    st.sampled_from(["TLSA", "TXT", "MX", "CNAME"]),
+    st.dictionaries(st.integers(2, 120), st.integers(0, 255), max_size=5),
+    st.integers(0, 60),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(DAMAGE)
+def test_no_bytes_of_an_answer_break_a_question(damage: tuple[str, dict[int, int], int]) -> None:
+    kind, changes, cut = damage
+
+    def corrupt(wire: bytes) -> bytes:
+        damaged = bytearray(wire)
+        for place, value in changes.items():
+            damaged[place % len(damaged)] = value
+        return bytes(damaged[: max(12, len(damaged) - cut)])
+
+    async def ask() -> Records:
+        async with FaultyDns() as server:
+            server.corrupt = corrupt
+            server.add("ok.test", "TLSA", text(pin(SELF[0])), "3 1 1 00ff", "255 255 255 00")
+            server.add("ok.test", "TXT", '"v=STSv1; id=1;"')
+            server.add("ok.test", "MX", "10 mx.ok.test.")
+            return await Resolver((server.nameserver,), 0.05).ask("ok.test", kind)
+
+    records = asyncio.run(ask())
+    assert records.exists is not None or records.trouble
+    assert tlsa.match(CHAIN, tlsa.usable(records.tlsa), NAMES, NOW).reason
+
+
+def test_a_record_too_short_to_read_is_trouble_and_one_of_a_wrong_length_is_not() -> None:
+    async def ask(*data: str) -> Records:
+        async with FaultyDns() as server:
+            server.add("ok.test", "TLSA", *data)
+            return await Resolver((server.nameserver,), 0.3).ask("ok.test", "TLSA")
+
+    assert asyncio.run(ask(r"\# 2 0301")).exists is None
+    mixed = asyncio.run(ask("3 1 1 00ff", text(pin(SELF[0]))))
+    assert tlsa.usable(mixed.tlsa) == (pin(SELF[0]),)
+
+
+def test_the_report_says_what_binds_and_why_a_source_decided_nothing(world: World) -> None:
+    failing = describe(world.evidence("wrong.signed.test"), NOW)
+    assert "Binding  its DANE records" in failing
+    assert "TLSA does not match" in failing
+    assert "Note     DANE is published in part" in describe(world.evidence("part.signed.test"), NOW)
 
 
 def test_new_pins_are_not_held_against_a_remembered_certificate(tmp_path: Path) -> None:
