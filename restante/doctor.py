@@ -51,7 +51,7 @@ def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[F
 
 def _mta(settings: Settings, policy: Policy, folder: Path | None) -> list[Finding]:
     if settings.mta is Mta.SENDMAIL:
-        return sendmail_findings(settings, folder / SENDMAIL_CF.name if folder else None)
+        return sendmail_findings(settings, policy, folder / SENDMAIL_CF.name if folder else None)
     return postfix_findings(settings, policy, folder)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from restante.doctor_finding import Finding
+from restante.policy import Policy
 from restante.sendmail import SMTP_PORT, SUBMIT_DAEMON, cf_sections
 from restante.settings import Settings
 
@@ -19,7 +20,7 @@ SENDMAIL_CF = Path("/etc/mail/sendmail.cf")
 _SEE = "put what `restante sendmail` prints at the end of sendmail.mc, and make sendmail.cf again"
 
 
-def sendmail_findings(settings: Settings, cf: Path | None = None) -> list[Finding]:
+def sendmail_findings(settings: Settings, policy: Policy, cf: Path | None = None) -> list[Finding]:
     """What is wrong with the Sendmail whose configuration is ``cf`` (Debian's place when not given)."""
     path = cf or SENDMAIL_CF
     try:
@@ -27,7 +28,24 @@ def sendmail_findings(settings: Settings, cf: Path | None = None) -> list[Findin
     except OSError as error:
         return [Finding("sendmail-missing", f"{path}: {error.strerror}", "set mta in the settings, or install it")]
     lines = _lines(text)
-    return [*_milter(settings, lines), *_daemons(settings, lines), *_rules(settings, lines), *_authority(lines)]
+    return [
+        *_milter(settings, lines),
+        *_daemons(settings, lines),
+        *_rules(settings, lines),
+        *_authority(lines),
+        *_agreements(policy),
+    ]
+
+
+def _agreements(policy: Policy) -> Iterator[Finding]:
+    """What may be agreed with a domain and only Postfix can keep."""
+    for domain in policy.domain:
+        if domain.certificate_names or domain.next_hop:
+            yield Finding(
+                "agreement-not-kept",
+                f"{domain.name}: certificate_names and next_hop have no effect at delivery by Sendmail",
+                'remove them; mode = "portal-only" where the agreement must hold',
+            )
 
 
 def _lines(text: str) -> list[str]:

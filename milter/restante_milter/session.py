@@ -172,6 +172,8 @@ class Session(Milter.Base):
         )
         if plan.refuse:
             return self._reply("550", "5.7.1", plan.refuse)
+        if any(self._recipients[index][1].domain.startswith("[") for index in plan.secured):
+            return self._reply("550", "5.1.2", "Sensitive message not sent: an address literal takes no demand for TLS")
         subject = self._subject_without_tag(classification.trigger_tag)
         if plan.removed:
             self._hold(plan, classification, decision, now)

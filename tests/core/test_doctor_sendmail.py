@@ -8,6 +8,7 @@ import pytest
 
 from restante.doctor_sendmail import sendmail_findings
 from restante.init import Answers, initialise
+from restante.policy import DomainPolicy, Policy
 from restante.sendmail import is_secured, render, secured
 from restante.settings import Settings, load_settings
 from restante.tls.evidence import Requirement
@@ -49,7 +50,7 @@ def cf(tmp_path: Path, settings: Settings) -> str:
 def _names(settings: Settings, directory: Path, text: str) -> set[str]:
     path = directory / "sendmail.cf"
     path.write_text(text, encoding="utf-8")
-    return {finding.name for finding in sendmail_findings(settings, path)}
+    return {finding.name for finding in sendmail_findings(settings, Policy.default(frozenset()), path)}
 
 
 def test_nothing_is_wrong_with_the_printed_lines(settings: Settings, cf: str, tmp_path: Path) -> None:
@@ -84,8 +85,18 @@ def test_each_damage_is_called_by_its_name(
     assert name in _names(settings, tmp_path, cf.replace(sound, damaged))
 
 
+def test_an_agreement_that_sendmail_cannot_keep_is_named(settings: Settings, cf: str, tmp_path: Path) -> None:
+    path = tmp_path / "sendmail.cf"
+    path.write_text(cf, encoding="utf-8")
+    domain = DomainPolicy.model_validate({"name": "partner.example", "next_hop": "[mail.partner.example]"})
+    policy = Policy.default(frozenset()).model_copy(update={"domain": (domain,)})
+    assert [one.name for one in sendmail_findings(settings, policy, path)] == ["agreement-not-kept"]
+
+
 def test_without_a_configuration_there_is_no_sendmail(settings: Settings, tmp_path: Path) -> None:
-    assert [one.name for one in sendmail_findings(settings, tmp_path / "none.cf")] == ["sendmail-missing"]
+    assert [one.name for one in sendmail_findings(settings, Policy.default(frozenset()), tmp_path / "none.cf")] == [
+        "sendmail-missing"
+    ]
 
 
 def test_an_intake_where_sendmail_cannot_deliver_is_refused(settings: Settings, tmp_path: Path) -> None:

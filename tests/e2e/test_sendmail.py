@@ -9,6 +9,7 @@ import pytest
 
 from restante.settings import Mta
 from restante.store.engine import Store
+from tests.e2e.policies import agreed
 from tests.e2e.world import EXCLUSIVE, EXCLUSIVE_HASTY, HASTY, POLICY, PROVE, SENDER, World, text_of
 from tests.lab import mail
 from tests.lab.dns import Record
@@ -230,6 +231,40 @@ def test_each_recipient_of_one_message_goes_its_own_way(world: World) -> None:
     assert world.marker.encode() in local.content
     world.settle()
     assert [len(world.mails(peer)) for peer in (able, strict, unable)] == [1, 1, 0]
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("D1")
+def test_a_domain_with_always_gets_tls_for_all_mail_and_nothing_in_clear_when_it_loses_it(world: World) -> None:
+    clear, able, always = world.peer("clear"), world.peer("tls"), world.peer("tls")
+    everyone = [f"bob@{peer.domain}" for peer in (clear, able, always)]
+    with agreed(world, f'[[domain]]\nname = "{always.domain}"\nmode = "always"\n'):
+        assert world.send(world.ordinary(*everyone), *everyone).accepted
+        for peer, tls in ((clear, False), (able, True), (always, True)):
+            (received,) = world.wait_for_mail(peer)
+            assert (received.tls, received.recipients) == (tls, (f"bob@{peer.domain}",))
+        world.settle()
+        for peer in (clear, able, always):
+            peer.reset()
+        always.behave("clear")
+        assert world.send(world.ordinary(*everyone), *everyone).accepted
+        for peer, tls in ((clear, False), (able, True)):
+            (received,) = world.wait_for_mail(peer)
+            assert received.tls is tls
+        world.wait_until_held(f"bob@{always.domain}")
+        world.settle()
+        assert world.mails(always) == []
+        assert world.marker.encode() not in always.clear_bytes()
+
+
+@pytest.mark.behaviour("F12")
+def test_an_address_literal_cannot_be_marked_and_is_refused(world: World) -> None:
+    peer = world.seen_with_tls()
+    to = f"bob@[{peer.host.ipv4}]"
+    answer = world.send(world.sensitive(to), to)
+    assert answer.code == 550
+    world.settle()
+    assert world.mails(peer) == []
     world.assert_never_clear()
 
 
