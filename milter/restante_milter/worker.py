@@ -18,6 +18,7 @@ from restante.credentials import Credential, read_credential
 from restante.errors import RestanteError
 from restante.policy import DomainPolicy
 from restante.settings import HostPort, Settings
+from restante.store import throttle
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
@@ -33,6 +34,7 @@ from restante_milter.socketmap import SocketmapServer
 from restante_milter.tls_policy import tls_maps
 
 EXPIRY_SECONDS = 60.0
+ALARM_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -95,6 +97,7 @@ class _Worker:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._repeat("outbox", self._settings.worker.poll_seconds, self._jobs.run_due))
                 tasks.create_task(self._repeat("expiry", EXPIRY_SECONDS, self._expire))
+                tasks.create_task(self._repeat("alarms", ALARM_SECONDS, self._tell_alarms))
                 if self._settings.worker.mail_log:
                     tasks.create_task(self._repeat("mail-log", self._settings.worker.poll_seconds, self._read_log))
         finally:
@@ -141,6 +144,9 @@ class _Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), pause)
 
+    async def _tell_alarms(self) -> int:
+        return await asyncio.to_thread(self._jobs.tell_alarms)
+
     async def _read_log(self) -> int:
         if self._follower is None:
             worker = self._settings.worker
@@ -148,7 +154,9 @@ class _Worker:
         return await asyncio.to_thread(self._follower.read)
 
     async def _expire(self) -> int:
-        return await asyncio.to_thread(expire_due, self._store, now=time.time())
+        now = time.time()
+        await asyncio.to_thread(throttle.purge, self._store, now=now)
+        return await asyncio.to_thread(expire_due, self._store, now=now)
 
     def _reload(self) -> None:
         try:

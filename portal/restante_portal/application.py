@@ -45,9 +45,14 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
         MAX_CONTENT_LENGTH=FORM_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_BYTES,
         MAX_FORM_PARTS=200,
+        WTF_CSRF_FIELD_NAME="form_key",
+        # A landing page may stay open for days; the key dies with the browser's session.
+        WTF_CSRF_TIME_LIMIT=None,
+        # The check of Referer: our own Referrer-Policy blanks it.
+        WTF_CSRF_SSL_STRICT=False,
     )
     app.jinja_env.filters.update(when=_when, size=_size)
-    app.jinja_env.globals.update(csrf_token=context.csrf_token, csrf_field=context.CSRF_FIELD, settings=settings)
+    app.jinja_env.globals.update(settings=settings)
     app.jinja_options["autoescape"] = True
     guard.install(app)
     for blueprint in (pickup.blueprint, message.blueprint, signin.blueprint, review.blueprint):

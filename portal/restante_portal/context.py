@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from flask import abort, current_app, request, session
+from flask import current_app, request, session
 
 from restante.settings import Settings
 from restante.store.engine import Store
@@ -18,7 +18,6 @@ from restante.vault import Opener, Sealer
 from restante_portal.reading import IndexCache
 
 EXTENSION = "restante"
-CSRF_FIELD = "form_key"
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,6 @@ def browser_id() -> str:
     if not isinstance(found, str):
         found = session["browser"] = secrets.token_urlsafe(32)
     return found
-
-
-def csrf_token() -> str:
-    """What a form of ours must carry: bound to this browser and, where someone is signed in, to that session."""
-    here = portal()
-    return here.derive("form", browser_id(), request.cookies.get(here.cookie_name("restante-admin"), ""))
-
-
-def require_csrf() -> None:
-    """Refuse a POST whose form did not come from our own page in this browser.
-
-    ``Referer`` and ``Origin`` are of no use here: our own Referrer-Policy blanks them.
-    """
-    sent = request.form.get(CSRF_FIELD, "")
-    known = "browser" in session
-    if not known or not hmac.compare_digest(sent.encode("utf-8", "replace"), csrf_token().encode()):
-        abort(400, "form-key")
 
 
 def client_address() -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from flask import Flask, Response, abort, g, render_template, request
+from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from restante.store.engine import StoreUnavailable
@@ -39,7 +40,9 @@ _ALWAYS = {
 def install(app: Flask) -> None:
     """Put the guards around every route of ``app``."""
     app.before_request(_right_host)
+    CSRFProtect(app)  # every POST, also of routes to come
     app.after_request(_headers)
+    app.register_error_handler(CSRFError, _no_form_key)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreUnavailable, _store_unavailable)
     app.register_error_handler(CannotOpen, _cannot_open)
@@ -82,6 +85,10 @@ def _headers(response: Response) -> Response:
 
 def _page(status: int, *, reason: str = "") -> Response:
     return Response(render_template("error.html", status=status, reason=reason), status=status, mimetype="text/html")
+
+
+def _no_form_key(_error: CSRFError) -> Response:
+    return _page(400, reason="form-key")
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -44,6 +44,7 @@ class LiveLink:
 
     link_id: str
     delivery_id: str
+    recipient: str
     needs_code: bool
     code_hash: str | None = field(repr=False)
 
@@ -117,8 +118,8 @@ def _latest_code(session: Session, delivery_id: str) -> str | None:
 def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
     """The link behind ``token`` if it could be opened now.  Changes nothing.  Raises :class:`NoSuchLink`."""
     with store.read() as session:
-        link = session.scalar(
-            select(Link)
+        row = session.execute(
+            select(Link, Delivery.recipient)
             .join(Delivery, Delivery.id == Link.delivery_id)
             .where(
                 Link.token_hash == token_hash(token),
@@ -126,10 +127,11 @@ def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
                 Link.expires_at > now,
                 Delivery.state.in_(PICKABLE),
             )
-        )
-    if link is None:
+        ).one_or_none()
+    if row is None:
         raise NoSuchLink
-    return LiveLink(link.id, link.delivery_id, link.code_hash is not None, link.code_hash)
+    link, recipient = row
+    return LiveLink(link.id, link.delivery_id, recipient, link.code_hash is not None, link.code_hash)
 
 
 def claim(
@@ -138,7 +140,7 @@ def claim(
     """Open the link, once: returns the secret of the pickup window that was created, for the winner's cookie.
 
     ``secret``, where given, is one that only the browser in question can name again: when the answer to its first
-    try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code.  Raises
+    try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code, or that a person is there.  Raises
     :class:`NoSuchLink` when someone was first or the time is over, ``CannotOpen`` when the message cannot be
     decrypted; the link is then still live.
     """

@@ -113,7 +113,7 @@ def test_of_fifty_people_at_once_one_opens_the_link(world: World) -> None:
 
     def rush(browser: Visitor) -> Answer:
         together.wait()
-        return browser.open(token)
+        return browser.open(token, address="carol@portal-only.example")
 
     with ThreadPoolExecutor(CROWD) as crowd:
         answers = list(crowd.map(rush, browsers))
@@ -342,7 +342,7 @@ def test_a_notice_over_tls_needs_no_code_and_where_tls_is_gone_a_new_one_in_clea
     assert notice.tls
     assert CODE.search(text_of(world.wait_for_notice(SENDER))) is None
     reader = visitor(world)
-    assert reader.open(token_in(notice)).status == 303
+    assert reader.open(token_in(notice), address=recipient).status == 303
     assert world.marker in reader.get("/message").text
     world.settle()
     peer.behave("clear")  # the cached evidence still says TLS

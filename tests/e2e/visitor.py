@@ -80,9 +80,10 @@ class Visitor:
         found = _FORM_KEY.search(self.get(page).text)
         return self.request("POST", path, {"form_key": found.group(1) if found else "", **form})
 
-    def open(self, token: str, code: str = "") -> Answer:
-        """Open a link as a person does: from its page, with the code where there is one."""
-        return self.submit(f"/p/{token}", f"/p/{token}/open", **({"code": code} if code else {}))
+    def open(self, token: str, code: str = "", address: str = "") -> Answer:
+        """Open a link as a person does: from its page, with the code, or where there is none the own address."""
+        form = {"code": code, "address": address}
+        return self.submit(f"/p/{token}", f"/p/{token}/open", **{name: text for name, text in form.items() if text})
 
     def sign_in(self, name: str, password: str) -> None:
         """Sign in as an administrator."""

@@ -26,6 +26,7 @@ from restante.vault import DataKey, Sealer, generate_keypair, seal_stream
 from restante_portal.application import create_app
 
 URL = "https://pickup.test.example"
+RECIPIENT = "rita@patients.example"
 SIMPLE = (
     b"From: Anna Arzt <anna@clinic.example>\r\nTo: rita@patients.example\r\nSubject: Ihr Befund\r\n"
     b"Date: Fri, 20 Nov 2026 09:30:00 +0100\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
@@ -58,7 +59,7 @@ class Post:
         self,
         content: bytes = SIMPLE,
         *,
-        recipients: tuple[str, ...] = ("rita@patients.example",),
+        recipients: tuple[str, ...] = (RECIPIENT,),
         state: DeliveryState = DeliveryState.HELD,
         summary: dict[str, Any] | None = None,
         sender: str = "anna@clinic.example",
@@ -193,7 +194,8 @@ class Browser:
         page: str = self.get(path, follow_redirects=True).text
         return page.partition('name="form_key" value="')[2].partition('"')[0]
 
-    def open(self, link: links.MintedLink, code: str | None = None) -> Any:
-        """Go to the link and open it."""
+    def open(self, link: links.MintedLink, code: str | None = None, address: str = RECIPIENT) -> Any:
+        """Go to the link and open it, as the person whose address is ``address``."""
         form_key = self.form_key(f"/p/{link.token}")
-        return self.post(f"/p/{link.token}/open", {"code": code} if code else {}, form_key=form_key)
+        form = {"address": address} | ({"code": code} if code else {})
+        return self.post(f"/p/{link.token}/open", form, form_key=form_key)

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from restante.settings import Settings
 from tests.lab.waiting import tcp_port_answers, wait_until
+from tests.portal.conftest import RECIPIENT
 
 
 def free_port() -> int:
@@ -141,4 +142,5 @@ class Visitor:
 
     def open(self, token: str, code: str = "") -> Answer:
         """Go to a link and open it."""
-        return self.post(f"/p/{token}/open", {"form_key": self.form_key(f"/p/{token}"), "code": code})
+        form = {"form_key": self.form_key(f"/p/{token}"), "code": code, "address": RECIPIENT}
+        return self.post(f"/p/{token}/open", form)

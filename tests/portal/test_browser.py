@@ -16,7 +16,7 @@ from restante.settings import HostPort
 from restante.store import admins, holding
 from restante.store.models import DeliveryState
 from tests.portal import letters
-from tests.portal.conftest import Post, make_post, make_settings
+from tests.portal.conftest import RECIPIENT, Post, make_post, make_settings
 from tests.portal.server import PortalServer, free_port
 
 AXE = Path(__file__).parents[2] / ".cache/node_modules/axe-core/axe.min.js"
@@ -235,6 +235,7 @@ def test_arriving_from_a_webmail_page_works_the_first_time_and_again(chromium: B
     page = context.new_page()
     page.goto(webmail)
     page.get_by_role("link", name="open").click()
+    page.get_by_label("Your e-mail address").fill(RECIPIENT)
     page.get_by_role("button", name="Open the message").click()
     page.get_by_role("heading", name="Befund und Röntgenbild").wait_for()
     page.goto(webmail)
@@ -265,6 +266,7 @@ def test_a_hostile_letter_fetches_nothing_and_runs_nothing(chromium: Browser, of
 
     page.on("dialog", note)
     page.goto(f"{office.settings.portal.url}/p/{link.token}")
+    page.get_by_label("Your e-mail address").fill(RECIPIENT)
     page.get_by_role("button", name="Open the message").click()
     page.frame_locator("iframe.letter").locator("hr").first.wait_for()
     frame_address = page.locator("iframe.letter").get_attribute("src")

@@ -11,7 +11,7 @@ from restante.store import admins
 from restante_portal import guard
 from restante_portal.application import create_app
 from tests.portal import letters
-from tests.portal.conftest import URL, Browser, Post, make_post, make_settings
+from tests.portal.conftest import RECIPIENT, URL, Browser, Post, make_post, make_settings
 
 PASSWORD = "correct horse battery"
 
@@ -25,7 +25,7 @@ def _everywhere(browser: Browser, post: Post) -> list[Any]:
         f"/p/{link.token}/open", f"/p/{link.token}/fresh", "/admin/sign-in", "/admin/act", "/admin/sign-out",
     )  # fmt: skip
     answers = [browser.get(path) for path in ("/", f"/p/{link.token}", "/p/unknown", "/asked", "/closed", "/message")]
-    answers += [browser.post(path, form_key=key) for path in post_to]
+    answers += [browser.post(path, {"address": RECIPIENT}, form_key=key) for path in post_to]
     answers += [browser.post(path, form_key="wrong") for path in (*post_to, "/message/close")]
     pages = (
         "/message",

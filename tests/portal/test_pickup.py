@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from restante.store.models import LinkState, OutboxJob, PickupSession
 from restante.vault import Sealer, generate_keypair
 from restante_portal.application import create_app
 from tests.portal import letters
-from tests.portal.conftest import SIMPLE, URL, Browser, Post, make_post, make_settings
+from tests.portal.conftest import RECIPIENT, SIMPLE, URL, Browser, Post, make_post, make_settings
 
 
 @pytest.mark.behaviour("P1")
@@ -101,6 +102,21 @@ def test_a_bot_that_submits_the_form_does_not_pass_the_code(app: Flask, post: Po
     assert bot.open(link, "AAAA-AAAA").status_code == 403
     assert bot.get("/message").status_code == 403
     assert browser.open(link, link.code).status_code == 303
+
+
+@pytest.mark.behaviour("P1")
+@pytest.mark.parametrize(
+    "typed", ["", "   ", "someone@else.example", "rita", "@", "x" * 400, "rita@patients.example\0"]
+)
+def test_a_bot_that_submits_the_form_does_not_know_the_mailbox(
+    app: Flask, post: Post, browser: Browser, typed: str
+) -> None:
+    link = post.waiting()
+    bot = Browser(app, "198.51.100.7")
+    assert bot.open(link, address=typed).status_code in {400, 403}
+    assert bot.get("/message").status_code == 403
+    assert RECIPIENT not in bot.get(f"/p/{link.token}").text
+    assert browser.open(link, address=" Rita@PATIENTS.example ").status_code == 303
 
 
 def test_a_second_click_finds_the_window_that_the_first_opened(post: Post, browser: Browser) -> None:
@@ -190,14 +206,15 @@ def _dead_links(post: Post, browser: Browser) -> dict[str, str]:
 def test_dead_links_look_alike_to_a_stranger(app: Flask, post: Post, browser: Browser) -> None:
     seen = set()
     stranger = Browser(app, "198.51.100.1")
-    stranger.form_key()  # from here on it has its cookie
+    stranger.post("/p/first/open")  # from here on it has its cookie
     for token in _dead_links(post, browser).values():
         page = stranger.get(f"/p/{token}")
         form_key = stranger.form_key("/admin/sign-in")
         opened = stranger.post(f"/p/{token}/open", form_key=form_key)
         asked = stranger.post(f"/p/{token}/fresh", form_key=form_key)
         for answer in (page, opened):
-            start, _, rest = answer.text.partition('action="/p/')
+            same_key = re.sub(r'name="form_key" value="[^"]*"', "", answer.text)
+            start, _, rest = same_key.partition('action="/p/')
             seen.add((answer.status_code, start, rest.partition('"')[2], tuple(sorted(answer.headers.keys()))))
         seen.add((asked.status_code, asked.location, "", ()))
     assert len({entry for entry in seen if entry[0] == 404}) == 1
@@ -278,9 +295,10 @@ def test_a_locked_database_is_told_and_uses_up_nothing(post: Post) -> None:
     form_key = browser.form_key(f"/p/{link.token}")
     lock = sqlite3.connect(post.settings.database.removeprefix("sqlite:///"), isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
-    answer = browser.post(f"/p/{link.token}/open", form_key=form_key)
+    form = {"address": RECIPIENT}
+    answer = browser.post(f"/p/{link.token}/open", form, form_key=form_key)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
     lock.execute("ROLLBACK")
     lock.close()
-    assert browser.post(f"/p/{link.token}/open", form_key=form_key).status_code == 303
+    assert browser.post(f"/p/{link.token}/open", form, form_key=form_key).status_code == 303
     impatient.close()
