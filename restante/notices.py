@@ -108,6 +108,18 @@ class NoticeWriter:
         ]
         return self._threaded(self._message(mark, sender, "Your message was not sent", paragraphs), about)
 
+    def of_alarm(self, *, postmaster: str, domains: Sequence[str]) -> EmailMessage:
+        """Domains long seen with TLS suddenly show none: the operator should look at the path."""
+        paragraphs = [
+            _Paragraph(
+                "These domains were seen with TLS again and again, and now every mail host of theirs that can be "
+                "reached offers none. Somebody on the path may be removing it. Sensitive mail to them is held.",
+                items=tuple(domains[:100]),
+            ),
+            _Paragraph("Look closer with: restante domain NAME --recheck. At most one such notice is sent in a day."),
+        ]
+        return self._message(NoticeMark("strip-alarm"), postmaster, "Domains have lost their TLS", paragraphs)
+
     def _threaded(self, message: EmailMessage, about: str) -> EmailMessage:
         if about.startswith("<") and about.endswith(">") and about.isascii() and " " not in about:
             message["In-Reply-To"] = about

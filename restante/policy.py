@@ -105,7 +105,8 @@ class Rule(_Frozen):
 
     ``senders`` and ``recipient_domains`` are domains or addresses; empty means everyone.  ``expires_days`` bounds
     how long a held message waits.  ``deadline_hours`` bounds how long delivery over TLS is tried before the portal.
-    ``always_code`` asks for an access code even where the notice went over TLS.
+    ``always_code`` asks for an access code even where the notice went over TLS.  ``heal`` delivers a message that
+    waits unopened after all, once its domain was seen with TLS twice; the worker can then open what so waits.
     """
 
     name: Name
@@ -116,6 +117,7 @@ class Rule(_Frozen):
     senders: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
     always_code: bool = False
+    heal: bool = False
     expires_days: int = Field(default=14, ge=1, le=365)
     deadline_hours: float = Field(default=24, ge=0, le=120)
 

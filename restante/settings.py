@@ -97,9 +97,9 @@ class WorkerSettings(_Frozen):
     """The worker service: where Postfix finds it, and where it finds Postfix.
 
     ``submit`` is a smtpd without our milter; ``reinject_tls`` and ``reinject_authenticated`` are such with the
-    content filters ``restante-tls:`` and ``restante-auth:``.  ``mail_log`` is Postfix's log, a file or ``journal``, read
-    for evidence of delivery; empty reads none.  ``heal_seconds`` lie between two looks at the domain of a message that
-    waits under a rule with ``heal``.
+    content filters ``restante-tls:`` and ``restante-auth:``.  ``mail_log`` is Postfix's log, a file or
+    ``journal``, read for evidence of delivery; empty reads none.  ``heal_seconds`` lie between two looks at the domain
+    of a message that waits under a rule with ``heal``.
     """
 
     socketmap: Path = Path("/var/spool/postfix/restante/worker.sock")

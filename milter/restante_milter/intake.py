@@ -36,7 +36,7 @@ from restante.routing import Route, matching_rule
 from restante.settings import Settings
 from restante.store import holding
 from restante.store.engine import Store, new_id
-from restante.store.holding import HoldRequest, NewDelivery, hold
+from restante.store.holding import HandOver, HoldRequest, NewDelivery, hold
 from restante.store.models import DeliveryState, JobKind
 from restante.summary import encode_summary, one_line
 from restante.tls.agreed import Engine
@@ -205,7 +205,7 @@ class Intake:
             deadline=arrival.mark.deadline,
             expires_at=now + rule.expires_after.total_seconds(),
             always_code=rule.always_code,
-            deliveries=_deliveries(arrival, evidence),
+            deliveries=_deliveries(arrival, evidence, rule, now),
         )
         hold(self._store, self._vault, self._worker, request, actor="intake", now=now)
 
@@ -222,9 +222,13 @@ class Intake:
         return hmac.new(derive(self._secret, "intake"), route_id.encode(), hashlib.sha256).digest()
 
 
-def _deliveries(arrival: _Arrival, evidence: Evidence) -> tuple[NewDelivery, ...]:
+def _deliveries(arrival: _Arrival, evidence: Evidence, rule: Rule, now: float) -> tuple[NewDelivery, ...]:
     """Into the portal, or to a reviewer where the rule says so or nobody could pass an access code on."""
     portal = arrival.mark.otherwise == "portal" and bool(arrival.sender.text)
     route, state = (Route.PORTAL, DeliveryState.HELD) if portal else (Route.QUARANTINE, DeliveryState.QUARANTINED)
     reason = f"could not be delivered over TLS: {evidence.reason}"
-    return tuple(NewDelivery(one.text, one.domain, route, state, reason) for one in arrival.recipients)
+    again = HandOver(arrival.mark.requirement, arrival.mark.otherwise, now + rule.deadline_hours * 3600)
+    return tuple(
+        NewDelivery(one.text, one.domain, route, state, reason, handover=again, heal=portal and rule.heal)
+        for one in arrival.recipients
+    )

@@ -19,7 +19,7 @@ import structlog
 from restante.marks import ROUTE_HEADER, NoticeMark, RouteMark
 from restante.notices import NoticeWriter, Told
 from restante.settings import Settings
-from restante.store import holding, links, outbox
+from restante.store import holding, links, outbox, tls_history
 from restante.store.blobs import BlobReader
 from restante.store.engine import Store
 from restante.store.models import DeliveryState, JobKind
@@ -43,6 +43,10 @@ _OUTCOMES = {
     DeliveryState.RECALLED: "was recalled",
     DeliveryState.EXPIRED: "has expired",
 }
+
+
+_HEALED = "its domain can receive it over TLS now: it was sent that way, and the link to the portal is closed"
+SEEN_TO_HEAL = 2
 
 
 @dataclass(slots=True)
@@ -86,6 +90,8 @@ class JobRunner:
         try:
             if job.kind == JobKind.NOTIFY:
                 await self._notify(job)
+            elif job.kind == JobKind.HEAL:
+                await self._heal(job)
             elif job.kind == JobKind.HANDOVER:
                 await asyncio.to_thread(self._hand_over, job)
             else:
@@ -195,6 +201,9 @@ class JobRunner:
                 else one
                 for one in everyone
             ]
+        elif job.payload["cause"] == "healed":
+            healed = set(job.payload["healed"])
+            lines = [Told(copy.recipient, _HEALED) for copy in case.copies if copy.delivery_id in healed]
         elif job.payload["cause"] == "fresh":
             lines = [one for one in attempt.told if one.code]
         else:
@@ -253,6 +262,45 @@ class JobRunner:
         )
         if refused:
             raise NotSubmitted(next(iter(refused.values())))
+
+    # --- healing -------------------------------------------------------------------------------------------------
+
+    async def _heal(self, job: Job) -> None:
+        """Look again at the domain of a copy that waits; after two looks that show TLS, deliver the copy."""
+        case = await asyncio.to_thread(outbox.load_case, self._store, job.message_id)
+        copy = case.copy(next(iter(job.payload["deliveries"])))
+        if copy is None or copy.state != DeliveryState.HELD or job.sealed is None:
+            await asyncio.to_thread(outbox.finish, self._store, job.id)
+            return
+        evidence = await self._engine.evidence(copy.domain, recheck=True)
+        able = evidence.ability(Requirement(job.payload["requirement"])) is Ability.YES
+        seen = job.payload["seen"] + 1 if able else 0
+        now = time.time()
+        if seen < SEEN_TO_HEAL:
+            due_at = now + self._settings.worker.heal_seconds
+            again = {**job.payload, "seen": seen}
+            await asyncio.to_thread(outbox.retry, self._store, job, evidence.reason, due_at=due_at, payload=again)
+            return
+        log.info("message-healed", domain=copy.domain, level=evidence.level, delivery=copy.delivery_id)
+        try:
+            await asyncio.to_thread(
+                holding.heal, self._store, job.id, copy.delivery_id, job.payload, job.sealed, now=now
+            )
+        except holding.IllegalTransition:
+            await asyncio.to_thread(outbox.finish, self._store, job.id)
+
+    def tell_alarms(self) -> int:
+        """Tell the operator of domains that lost their TLS, at most once in a day; how many domains that were."""
+        postmaster = self._settings.notice.postmaster
+        domains = tls_history.alarms_to_tell(self._store, now=time.time()) if postmaster else []
+        if domains:
+            try:
+                self._submit(None, self._writer.of_alarm(postmaster=postmaster, domains=domains), postmaster, b"")
+            except NotSubmitted as error:
+                log.warning("alarm-not-told", error=str(error))
+                return 0
+            tls_history.told(self._store, domains, now=time.time())
+        return len(domains)
 
     # --- hand-over -----------------------------------------------------------------------------------------------
 

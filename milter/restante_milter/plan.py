@@ -59,7 +59,7 @@ def make_plan(
     mixed = bool(decision.routed(Route.RELAY)) and not by_recipient
     split = bool(tls) and (mixed or len(ways) > 1 or bool(tls[0].next_hop))
     rows = tuple(
-        (index, _new_delivery(one, parameters[index], now, split=split))
+        (index, _new_delivery(one, parameters[index], now, split=split, heal=rule.heal))
         for index, one in enumerate(decision.recipients)
     )
     removed = tuple(index for index, row in rows if row.state is not DeliveryState.LEFT_WITH_MTA)
@@ -81,7 +81,9 @@ def _strictness(requirement: Requirement) -> int:
     return int(requirement is Requirement.AUTHENTICATED)
 
 
-def _new_delivery(one: RecipientDecision, parameters: tuple[str, ...], now: float, *, split: bool) -> NewDelivery:
+def _new_delivery(
+    one: RecipientDecision, parameters: tuple[str, ...], now: float, *, split: bool, heal: bool
+) -> NewDelivery:
     if one.route is Route.TLS:
         state = DeliveryState.HANDOVER if split else DeliveryState.LEFT_WITH_MTA
     else:
@@ -93,6 +95,8 @@ def _new_delivery(one: RecipientDecision, parameters: tuple[str, ...], now: floa
         state=state,
         reason=one.reason,
         parameters=parameters,
+        # Without evidence the portal was chosen by agreement, and stays the way.
+        heal=heal and one.route is Route.PORTAL and one.evidence is not None,
         handover=HandOver(one.requirement, one.otherwise, now + one.deadline_hours * 3600, one.next_hop),
     )
 

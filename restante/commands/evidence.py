@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from restante.cli import Invocation
+from restante.policy import DomainPolicy, Policy, load_policy
 from restante.settings import TlsSettings
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
+from restante.tls.agreed import AgreedEngine
 from restante.tls.engine import EvidenceCache
 from restante.tls.evidence import Evidence
-from restante.tls.from_settings import verdict_engine
+from restante.tls.from_settings import probe_settings, verdict_engine
+from restante.transport_maps import resolve_next_hops
 
 
 class Memory:
@@ -62,19 +66,36 @@ def evidence_cache(invocation: Invocation) -> Iterator[EvidenceCache]:
         store.close()
 
 
-def look(
-    invocation: Invocation, cache: EvidenceCache, domains: Iterable[str], *, recheck: bool = False
-) -> dict[str, Evidence]:
-    """Evidence of each domain, from ``cache`` or by looking at its MX hosts."""
+def agreed_with(invocation: Invocation, destination: str) -> DomainPolicy | None:
+    """What the policy of the settings says of a domain or next hop; ``None`` without settings."""
+    return _policy(invocation).destination_policy(destination)
+
+
+def _policy(invocation: Invocation) -> Policy:
+    if not invocation.settings_exist:
+        return Policy.default()
+    settings = invocation.settings
+    return resolve_next_hops(load_policy(settings.policy, frozenset(settings.internal_domains)))
+
+
+def _engine(invocation: Invocation, cache: EvidenceCache) -> AgreedEngine:
+    """The worker's engine, which knows what is agreed with domains.  Build it inside the loop that will use it."""
     if invocation.settings_exist:
         tls, our_name = invocation.settings.tls, invocation.settings.hostname
     else:
         tls, our_name = TlsSettings(), socket.getfqdn()
-
     policies = cache.policies if isinstance(cache, StoredEvidence) else None
+    agreed = _policy(invocation).destination_policy
+    return AgreedEngine(verdict_engine(tls, our_name, cache, policies), probe_settings(tls, our_name), agreed)
+
+
+def look(
+    invocation: Invocation, cache: EvidenceCache, domains: Iterable[str], *, recheck: bool = False
+) -> dict[str, Evidence]:
+    """Evidence of each domain, from ``cache`` or by looking at its MX hosts."""
 
     async def ask() -> dict[str, Evidence]:
-        engine = verdict_engine(tls, our_name, cache, policies)
+        engine = _engine(invocation, cache)
         try:
             names = list(domains)
             found = await asyncio.gather(*(engine.evidence(name, recheck=recheck) for name in names))
@@ -83,6 +104,33 @@ def look(
         return dict(zip(names, found, strict=True))
 
     return asyncio.run(ask())
+
+
+def look_at_many(
+    invocation: Invocation,
+    cache: EvidenceCache,
+    domains: Iterator[str],
+    take: Callable[[Evidence], None],
+    *,
+    concurrency: int,
+    recheck: bool = False,
+) -> None:
+    """Give ``take`` the evidence of each domain, as it comes, with at most ``concurrency`` looks under way."""
+
+    async def work(engine: AgreedEngine) -> None:
+        for name in domains:  # one iterator for all: each takes the next
+            take(replace(await engine.evidence(name, recheck=recheck), domain=name))
+
+    async def ask() -> None:
+        engine = _engine(invocation, cache)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(concurrency):
+                    tasks.create_task(work(engine))
+        finally:
+            await engine.close()
+
+    asyncio.run(ask())
 
 
 def stored(cache: EvidenceCache, domains: Iterable[str]) -> dict[str, Evidence]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from restante.store import audit
+from restante.envelope import BadAddress, domain_of
+from restante.store import audit, tls_history
 from restante.store.engine import Store
 from restante.store.models import DeliveryEvidence, LogPosition
 from restante.store.rows import put_rows
@@ -75,7 +76,16 @@ def keep(store: Store, source: str, deliveries: Sequence[Delivered], reached: di
                     recipient=one.recipient,
                     relay=one.relay,
                 )
+        for domain in {_domain(one.recipient) for one in deliveries if one.tls_version} - {""}:
+            tls_history.seen(session, domain, now)
         session.merge(LogPosition(source=source, position=reached))
+
+
+def _domain(recipient: str) -> str:
+    try:
+        return domain_of(recipient)[:255]
+    except BadAddress:
+        return ""
 
 
 def find(

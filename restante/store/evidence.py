@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from restante.store import tls_history
 from restante.store.engine import Store
 from restante.store.models import TlsEvidence
 from restante.store.sts_policies import StoredPolicies
@@ -30,8 +31,12 @@ class StoredEvidence:
         except (KeyError, TypeError, ValueError):
             return None  # written by another version: as good as not known
 
+    def history(self, domain: str) -> tls_history.History | None:
+        """How often and when ``domain`` was seen with TLS; ``None`` when it never was."""
+        return tls_history.history(self._store, domain)
+
     def put(self, evidence: Evidence) -> None:
-        """Replace what is known of the domain."""
+        """Replace what is known of the domain; a loss of TLS raises the strip alarm in the same transaction."""
         with self._store.write() as session:
             session.merge(
                 TlsEvidence(
@@ -42,3 +47,4 @@ class StoredEvidence:
                     evidence=evidence.to_dict(),
                 )
             )
+            tls_history.note(session, evidence)

@@ -42,7 +42,7 @@ S = DeliveryState
 
 TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     S.QUARANTINED: frozenset({S.HELD, S.HANDOVER, S.REJECTED, S.DELETED, S.EXPIRED}),
-    S.HELD: frozenset({S.OPENED, S.DELETED, S.RECALLED, S.EXPIRED}),
+    S.HELD: frozenset({S.OPENED, S.HANDOVER, S.DELETED, S.RECALLED, S.EXPIRED}),
     S.OPENED: frozenset({S.OPENED, S.DELETED, S.RECALLED, S.EXPIRED}),
     S.HANDOVER: frozenset({S.HANDED_OVER, S.REJECTED, S.QUARANTINED}),
 }
@@ -78,7 +78,8 @@ class NewDelivery:
     """One recipient of a message that is being held.
 
     ``parameters`` are the client's ESMTP parameters of RCPT (NOTIFY, ORCPT: RFC 3461), kept for a hand-over;
-    ``handover`` says how; ``None`` means as the message.
+    ``handover`` says how; ``None`` means as the message.  ``heal`` has the worker keep a data key of its own, so that
+    it can deliver a copy that waits unopened once its domain does TLS; the key goes with the message's.
     """
 
     recipient: str
@@ -88,6 +89,7 @@ class NewDelivery:
     reason: str
     parameters: tuple[str, ...] = ()
     handover: HandOver | None = None
+    heal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +226,34 @@ def _queue_jobs(
             "deliveries": copies,
         }
         queue_job(session, JobKind.HANDOVER, message_id, payload, now, sealed=worker.wrap(request.key))
+    _queue_healing(session, worker, request, message_id, rows, now)
     held = [delivery_id for new, delivery_id in rows if new.state == S.HELD]
     sender_cares = any(new.state in {S.HELD, S.QUARANTINED, S.REJECTED} for new, _ in rows)
     if held or (sender_cares and request.sender):
         queue_job(session, JobKind.NOTIFY, message_id, {"deliveries": held, "cause": "held"}, now)
+
+
+def _queue_healing(
+    session: Session,
+    worker: Sealer,
+    request: HoldRequest,
+    message_id: str,
+    rows: list[tuple[NewDelivery, str]],
+    now: float,
+) -> None:
+    """One job for each copy that may be delivered after all, with the data key sealed to the worker."""
+    for new, delivery_id in rows:
+        if new.heal and new.state == S.HELD:
+            way = new.handover or HandOver(request.requirement, request.otherwise, request.deadline)
+            payload: dict[str, Any] = {
+                "requirement": way.requirement,
+                "otherwise": way.otherwise,
+                "patience": max(0.0, way.deadline - now),
+                "mail": list(request.mail_parameters),
+                "deliveries": {delivery_id: list(new.parameters)},
+                "seen": 0,
+            }
+            queue_job(session, JobKind.HEAL, message_id, payload, now, sealed=worker.wrap(request.key))
 
 
 def queue_job(
@@ -255,9 +281,18 @@ def queue_job(
     put_rows(session, OutboxJob, [job])
 
 
-def _move(session: Session, delivery_id: str, to: DeliveryState, actor: str, now: float, **detail: Any) -> Delivery:
+def _move(
+    session: Session,
+    delivery_id: str,
+    to: DeliveryState,
+    actor: str,
+    now: float,
+    *,
+    only_from: DeliveryState | None = None,
+    **detail: Any,
+) -> Delivery:
     """Change the state by one conditional UPDATE, and record it.  Raises :class:`IllegalTransition`."""
-    allowed = [state for state, following in TRANSITIONS.items() if to in following]
+    allowed = [state for state, following in TRANSITIONS.items() if to in following and only_from in (None, state)]
     changed = session.execute(
         update(Delivery).where(Delivery.id == delivery_id, Delivery.state.in_(allowed)).values(state=to, changed_at=now)
     )
@@ -312,7 +347,7 @@ def release_to_tls(
     The data key is re-sealed to the worker, which can open nothing else.  Raises ``CannotOpen`` before any change.
     """
     with store.write() as session:
-        delivery = _move(session, delivery_id, S.HANDOVER, actor, now)
+        delivery = _move(session, delivery_id, S.HANDOVER, actor, now, only_from=S.QUARANTINED)
         message = session.get_one(Message, delivery.message_id)
         key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
         payload: dict[str, Any] = {
@@ -360,6 +395,25 @@ def handed_over(store: Store, job_id: str, taken: Sequence[str], refused: dict[s
             _move(session, delivery_id, S.HANDED_OVER, "worker", now)
         for delivery_id, reply in refused.items():
             _move(session, delivery_id, S.QUARANTINED, "worker", now, reply=reply)
+        session.execute(
+            update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.DONE, sealed=None, last_error="")
+        )
+
+
+def heal(store: Store, job_id: str, delivery_id: str, payload: dict[str, Any], sealed: bytes, *, now: float) -> None:
+    """The domain of a copy that waits unopened does TLS now: held → handover, its links are dead, the sender is told.
+
+    ``sealed`` is the data key, sealed to the worker when the message was held.  Raises :class:`IllegalTransition` when
+    the recipient, or somebody else, was first.
+    """
+    with store.write() as session:
+        delivery = _move(session, delivery_id, S.HANDOVER, "worker", now, only_from=S.HELD, cause="healed")
+        _revoke_links(session, delivery_id, now)
+        order = {name: payload[name] for name in ("requirement", "otherwise", "mail", "deliveries")}
+        order["deadline"] = now + payload["patience"]
+        queue_job(session, JobKind.HANDOVER, delivery.message_id, order, now, sealed=sealed)
+        told: dict[str, Any] = {"deliveries": [], "cause": "healed", "healed": [delivery_id]}
+        queue_job(session, JobKind.NOTIFY, delivery.message_id, told, now)
         session.execute(
             update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.DONE, sealed=None, last_error="")
         )

@@ -79,6 +79,7 @@ class JobKind(StrEnum):
 
     NOTIFY = "notify"  # mint links, tell recipients, then tell the sender
     HANDOVER = "handover"  # give the message to the MTA for mandatory TLS
+    HEAL = "heal"  # deliver a copy that waits unopened, once its domain was seen with TLS twice
     TELL_REJECTED = "tell-rejected"  # tell the sender that a reviewer or a rule refused
 
 
