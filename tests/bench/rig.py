@@ -143,7 +143,9 @@ class Rig:
         seconds = time.perf_counter() - begin
         if done.returncode != 0 or done.stderr:
             said = (self.directory / "logs" / "restante.log").read_text(encoding="utf-8", errors="replace")
-            raise LabError(f"smtp-source into {door!r}: {done.stderr[-500:]}\n{self._postfix.log()[-1500:]}\n{said[-1500:]}")
+            raise LabError(
+                f"smtp-source into {door!r}: {done.stderr[-500:]}\n{self._postfix.log()[-1500:]}\n{said[-1500:]}"
+            )
         return seconds
 
     def deliver(self, door: str, mail: Path, count: int, *, sessions: int) -> Run:
