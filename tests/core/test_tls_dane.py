@@ -300,9 +300,14 @@ class World:
         self.domain("late.signed.test", Host("mx.late.signed.test", "own"))
         self.records.append((f"_{PORT}._tcp.mx.late.signed.test", "CNAME", "pins.stale.test."))
         self.records.append(("pins.stale.test", "TLSA", good))
+        # Pins behind an alias into an unsigned zone prove nothing: here they would even fit.
+        self.domain("loose.signed.test", Host("mx.loose.signed.test", "own"))
+        self.records.append((f"_{PORT}._tcp.mx.loose.signed.test", "CNAME", "pins.plain.test."))
+        self.records.append(("pins.plain.test", "TLSA", good))
         self.domain("stale.test", Host("mx.stale.test", "own", [good]))
         self.domain("bogus.test", Host("mx.bogus.test", "own", [good]))
         self.domain("plain.test", Host("mx.plain.test", "own", [good]))
+        self.records.append(("forged.plain.test", "MX", "10 mx.valid.signed.test."))
         self.domain("away.signed.test", Host("mx.away.plain.test", "own", [good]))
         self.domain("alias.signed.test", Host("mx.alias.signed.test", "own", [wrong], alias="real.signed.test"))
         self.records.append((f"_{PORT}._tcp.real.signed.test", "TLSA", good))
@@ -376,9 +381,11 @@ DOMAINS = {
     "partial": ("part.signed.test", Level.ENCRYPTED, Published.NOTHING, "in part"),
     "one of two fails": ("half.signed.test", Level.DANE, Published.DANE, "b.half"),
     "pins with expired signatures": ("late.signed.test", Level.UNKNOWN, Published.DANE, "TLSA lookup"),
+    "unsigned pins": ("loose.signed.test", Level.ENCRYPTED, Published.NOTHING, ""),
     "MX with expired signature": ("stale.test", Level.UNKNOWN, Published.NOTHING, "MX lookup"),
     "MX with a DS that fits no key": ("bogus.test", Level.UNKNOWN, Published.NOTHING, "MX lookup"),
     "insecure delegation": ("plain.test", Level.ENCRYPTED, Published.NOTHING, ""),
+    "unsigned MX towards a pinned host": ("forged.plain.test", Level.ENCRYPTED, Published.NOTHING, ""),
     "host behind an insecure delegation": ("away.signed.test", Level.ENCRYPTED, Published.NOTHING, ""),
     "pins at the end of an alias": ("alias.signed.test", Level.DANE, Published.DANE, "DANE-EE"),
     "signed alias of an unsigned host": ("out.signed.test", Level.DANE, Published.DANE, "DANE-EE"),
