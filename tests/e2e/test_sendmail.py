@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from email.policy import SMTP
 
@@ -274,10 +275,13 @@ def test_many_recipients_of_many_domains_keep_their_mark_when_sendmail_splits_th
     to = [f"user{number}@{peer.domain}" for peer in peers for number in range(3)]
     for peer in peers:
         peer.behave("clear")
+    before = len(world.lab.server.log())
     world.post(*to)
     for recipient in to:
         world.wait_until_held(recipient, seconds=30)
     world.settle()
+    queue_ids = set(re.findall(r" (\w+): to=<user[^ ]*\.restante-tls>", world.lab.server.log()[before:]))
+    assert len(queue_ids) > 1
     assert all(world.mails(peer) == [] for peer in peers)
     world.assert_never_clear()
 

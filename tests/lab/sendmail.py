@@ -62,6 +62,8 @@ FEATURE(`mailertable', `text -o {directory}/mailertable')dnl
 FEATURE(`accept_unresolvable_domains')dnl
 RELAY_DOMAIN(`{relay}')dnl
 DAEMON_OPTIONS(`Name=MTA, Family=inet, Addr={address}, Port=25')dnl
+dnl More recipients than this, and the envelope is split into several queue files.
+QUEUE_GROUP(`mqueue', `P={queue}, F=f, r=4')dnl
 MAILER(`local')dnl
 MAILER(`smtp')dnl
 {lines}"""
