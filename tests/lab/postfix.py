@@ -32,11 +32,13 @@ _QUEUE_DIRECTORIES = (
     ("restante", "root", "postfix", 0o2770),
 )
 
+# qmgr wakes every two seconds: with deliveries tried again after one, it meets messages that are still locked, puts
+# them back into "incoming", and looks there again only when it is woken.
 _SERVICES = """\
 {listen} inet n - n - - smtpd
 pickup    unix  n - n 60    1 pickup
 cleanup   unix  n - n -     0 cleanup
-qmgr      unix  n - n 300   1 qmgr
+qmgr      unix  n - n 2     1 qmgr
 tlsmgr    unix  - - n 1000? 1 tlsmgr
 rewrite   unix  - - n -     - trivial-rewrite
 bounce    unix  - - n -     0 bounce
