@@ -17,7 +17,7 @@ from restante.store.evidence import StoredEvidence
 from restante.store.migrate import require_current
 from restante.tls.evidence import Evidence, Level
 
-COMMANDS = ("admin", "db", "doctor", "domain", "explain", "init", "milter", "portal", "postfix", "worker")
+COMMANDS = ("admin", "db", "delivered", "doctor", "domain", "explain", "init", "milter", "policy", "portal", "postfix", "worker")
 RESTANTE = Path(sys.executable).with_name("restante")
 NOW = 4_000_000_000.0
 SENSITIVE = (
