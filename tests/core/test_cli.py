@@ -17,7 +17,21 @@ from restante.store.evidence import StoredEvidence
 from restante.store.migrate import require_current
 from restante.tls.evidence import Evidence, Level
 
-COMMANDS = ("admin", "db", "delivered", "doctor", "domain", "explain", "init", "milter", "policy", "portal", "postfix", "worker")
+COMMANDS = (
+    "admin",
+    "db",
+    "delivered",
+    "doctor",
+    "domain",
+    "explain",
+    "init",
+    "milter",
+    "policy",
+    "portal",
+    "postfix",
+    "sendmail",
+    "worker",
+)
 RESTANTE = Path(sys.executable).with_name("restante")
 NOW = 4_000_000_000.0
 SENSITIVE = (
@@ -49,7 +63,7 @@ def restante(settings_path: Path, *arguments: str, given: str | bytes | None = N
 def test_every_command_is_there() -> None:
     result = CliRunner().invoke(cli, ["--help"])
     assert result.exit_code == 0
-    assert ", ".join(COMMANDS) in result.output
+    assert ", ".join(COMMANDS) in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,7 +77,7 @@ def test_an_unknown_command_is_refused() -> None:
     assert CliRunner().invoke(cli, ["deliver"]).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["explain", "doctor", "postfix"])
+@pytest.mark.parametrize("command", ["explain", "doctor", "postfix", "sendmail"])
 def test_a_core_command_loads_neither_pymilter_nor_flask(command: str) -> None:
     code = (
         "import sys\nfrom click.testing import CliRunner\nfrom restante.cli import cli\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+
 import pytest
 
 from tests.e2e.policies import agreed, reload
@@ -164,3 +167,42 @@ def test_a_bad_policy_is_refused_with_file_line_and_reason_and_the_old_one_stays
         assert refusal == ""
         world.post(f"bob@{peer.domain}")
         world.wait_until_held(f"bob@{peer.domain}")
+
+
+@pytest.mark.behaviour("D6")
+def test_the_policy_can_be_listed_and_tested_before_it_is_in_force(world: World) -> None:
+    peer = world.peer("tls")
+    candidate = world.services.directory / "candidate.toml"
+    candidate.write_text(_domain(peer.domain, 'mode = "always"', 'next_hop = "[hop.example]"'), encoding="utf-8")
+    assert "1 domains" in world.services.command("policy", "check", str(candidate))
+    listed = json.loads(world.services.command("policy", "list", "--json", str(candidate)))
+    assert [(one["name"], one["mode"]) for one in listed["domain"]] == [(peer.domain, "always")]
+    assert "portal-only.example: portal-only" in world.services.command("policy", "list")
+
+
+@pytest.mark.behaviour("A6")
+def test_restante_domain_says_in_words_what_is_agreed_and_what_would_be_better(world: World) -> None:
+    peer = world.peer("self-signed")
+    with agreed(world, _domain(peer.domain, 'mode = "always"', f'certificate_names = ["{peer.mx}"]')):
+        text = world.services.command("domain", peer.domain)
+    assert "all mail, sensitive or not, goes over mandatory TLS" in text
+    assert f"certificate must carry {peer.mx}" in text
+    assert "To do better  a certificate of a trusted authority" in text
+    assert "where the peer must be verified  not sent by SMTP" in text
+
+
+@pytest.mark.behaviour("A6")
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_list_of_domains_is_looked_at_and_written_to_a_file(world: World, kind: str) -> None:
+    able, unable = world.peer("tls"), world.peer("clear")
+    names = [able.domain, unable.domain, "nullmx.example", *(f"missing{number}.example" for number in range(200))]
+    listing, output = world.services.directory / "domains.txt", world.services.directory / f"found.{kind}"
+    listing.write_text("# ours\n" + "\n".join(names) + "\n\n", encoding="utf-8")
+    world.services.command("domain", "--file", str(listing), "--output", str(output), "--concurrency", "20")
+    text = output.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines())) if kind == "csv" else json.loads(text)
+    found = {row["domain"]: (row["level"], row["encrypted"], row["authenticated"]) for row in rows}
+    assert len(rows) == len(found) == len(names)
+    assert found[able.domain] == ("pkix", "yes", "yes")
+    assert found[unable.domain] == ("none", "no", "no")
+    assert {found[name][0] for name in names[2:]} == {"no-mail"}
