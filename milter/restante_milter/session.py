@@ -56,6 +56,7 @@ class Session(Milter.Base):
         self._sender = Address("", "")
         self._mail_parameters: tuple[str, ...] = ()
         self._recipients: list[tuple[bytes, Address, tuple[str, ...]]] = []
+        self._expanded: set[int] = set()
         self._header_bytes = 0
         self._failure = ""
 
@@ -88,6 +89,9 @@ class Session(Milter.Base):
             return self._reply("553", "5.1.3", str(error))
         if self._by_recipient and is_secured(parsed.domain):
             return self._reply("553", "5.1.2", "this domain is for Restante's own use")
+        # Sendmail expands aliases at RCPT, and removing the alias later leaves what it became.
+        if self._by_recipient and self.getsymval("{rcpt_mailer}") == "local":
+            self._expanded.add(len(self._recipients))
         self._recipients.append((address, parsed, _texts(parameters)))
         return int(Milter.CONTINUE)
 
@@ -174,6 +178,9 @@ class Session(Milter.Base):
             return self._reply("550", "5.7.1", plan.refuse)
         if any(self._recipients[index][1].domain.startswith("[") for index in plan.secured):
             return self._reply("550", "5.1.2", "Sensitive message not sent: an address literal takes no demand for TLS")
+        if self._expanded & {*plan.removed, *plan.secured}:
+            log.error("local-recipient", queue_id=envelope.client_id, remedy="add its domain to internal_domains")
+            return self._defer()
         subject = self._subject_without_tag(classification.trigger_tag)
         if plan.removed:
             self._hold(plan, classification, decision, now)

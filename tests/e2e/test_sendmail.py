@@ -270,6 +270,15 @@ def test_an_address_literal_cannot_be_marked_and_is_refused(world: World) -> Non
 
 
 @pytest.mark.behaviour("F12")
+def test_a_recipient_that_sendmail_itself_expands_cannot_be_taken_out_and_is_deferred(world: World) -> None:
+    # mta.example is Sendmail's own domain, but the settings do not say that it is this site's.
+    answer = world.send(world.sensitive("root@mta.example"), "root@mta.example")
+    assert answer.code == 451
+    assert "internal_domains" in world.log(Service.MILTER)
+    assert world.held() == []
+
+
+@pytest.mark.behaviour("F12")
 def test_many_recipients_of_many_domains_keep_their_mark_when_sendmail_splits_the_envelope(world: World) -> None:
     peers = [world.seen_with_tls() for _ in range(3)]
     to = [f"user{number}@{peer.domain}" for peer in peers for number in range(3)]
