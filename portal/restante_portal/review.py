@@ -16,6 +16,7 @@ from flask import Blueprint, Response, abort, flash, redirect, render_template, 
 from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import holding, queue
+from restante.store.delivered import of_message
 from restante.store.models import DeliveryState
 from restante.vault import CannotOpen, DataKey
 from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
@@ -139,8 +140,16 @@ def message(delivery_id: str) -> str:
         queue.record_view(here.store, seen.review, actor=current().actor, now=here.clock())
     found = summary.get("findings")
     findings = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    addresses = {each.recipient for each in seen.review.deliveries}
+    went = of_message(here.store, seen.review.header_message_id, addresses)
     return render_template(
-        "admin/message.html", who=current(), review=seen.review, summary=summary, findings=findings, **content
+        "admin/message.html",
+        who=current(),
+        review=seen.review,
+        summary=summary,
+        findings=findings,
+        went=went,
+        **content,
     )
 
 

@@ -6,7 +6,7 @@ anything.  A copy on a mandatory transport without TLS is an alarm that must nev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,6 +103,13 @@ def find(
     with store.read() as session:
         rows = session.scalars(query).all()
     return [Found(row.at, Delivered(**{name: getattr(row, name) for name in fields})) for row in rows]
+
+
+def of_message(store: Store, message_id: str, recipients: Collection[str]) -> list[Found]:
+    """Deliveries of the message with this Message-ID, which its sender chose, to some of ``recipients`` alone."""
+    if not message_id:
+        return []
+    return [one for one in find(store, message_id=message_id) if one.delivered.recipient in recipients]
 
 
 def forget_before(store: Store, moment: float) -> None:

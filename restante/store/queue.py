@@ -114,6 +114,7 @@ class Review:
     size: int
     blob_id: str
     deliveries: tuple[SiblingDelivery, ...]
+    header_message_id: str
     wrapped_key: bytes | None = field(repr=False)
     summary: bytes = field(repr=False)
 
@@ -223,6 +224,7 @@ def review(store: Store, delivery_id: str) -> Review:
             size=message.size,
             blob_id=message.blob_id,
             deliveries=siblings,
+            header_message_id=message.header_message_id,
             wrapped_key=message.blob.wrapped_key,
             summary=message.summary,
         )
