@@ -33,7 +33,13 @@ _LENGTHS: Final = {1: 32, 2: 64}
 # Nobody should be believed for these any more; the key sizes are the handshake's business.
 _BROKEN_HASHES: Final = (hashes.MD5, hashes.SHA1)
 _UNUSABLE: Final = (ValueError, TypeError, KeyError, InvalidSignature, UnsupportedAlgorithm)
-_BAD_CERTIFICATE: Final = (*_UNUSABLE, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_BAD_CERTIFICATE: Final = (
+    *_UNUSABLE,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)

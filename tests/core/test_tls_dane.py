@@ -195,6 +195,13 @@ def test_of_two_digests_the_stronger_counts() -> None:
     assert set(tlsa.usable([weak, strong, whole])) == {strong, whole}
 
 
+def test_a_certificate_of_an_impossible_version_matches_nothing_and_breaks_nothing() -> None:
+    odd = CHAIN[1].replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x63", 1)
+    assert odd != CHAIN[1]
+    assert tlsa.usable([Tlsa(2, 0, 0, odd)]) == ()
+    assert "cannot be read" in tlsa.match([CHAIN[0], odd], [pin(MIDDLE[0], 2)], NAMES, NOW).reason
+
+
 def corrupt(data: bytes) -> st.SearchStrategy[bytes]:
     def change(parts: tuple[int, bytes, int]) -> bytes:
         start, put, skip = parts
@@ -213,6 +220,8 @@ RECORDS = st.builds(
 )
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@settings(deadline=None)
 @given(st.lists(CERTIFICATES, max_size=4), st.lists(RECORDS, max_size=6))
 def test_no_bytes_break_the_comparison_and_none_match_by_chance(chain: list[bytes], records: list[Tlsa]) -> None:
     good = tlsa.usable(records)
@@ -224,6 +233,7 @@ def test_no_bytes_break_the_comparison_and_none_match_by_chance(chain: list[byte
         assert any(record.data in authentic | own or record.usage == 3 for record in good)
 
 
+@settings(deadline=None)
 @given(CERTIFICATES)
 def test_a_key_is_found_in_any_certificate_or_refused(data: bytes) -> None:
     with contextlib.suppress(ValueError):

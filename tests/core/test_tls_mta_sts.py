@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restante.settings import TlsSettings
@@ -65,6 +65,7 @@ def test_a_record_counts_only_when_it_is_one_and_sound(case: str) -> None:
     assert policy_id(texts) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=60) | st.binary(max_size=40).map(lambda rest: b"v=STSv1; id=" + rest), max_size=3))
 def test_no_record_breaks_the_reader(texts: list[bytes]) -> None:
     found = policy_id(texts)
@@ -125,6 +126,7 @@ def test_a_policy_that_is_none_is_refused(case: str) -> None:
 LINES = st.sampled_from([line + b"\n" for line in GOOD.split(b"\n")]) | st.binary(max_size=30)
 
 
+@settings(deadline=None)
 @given(st.lists(LINES, max_size=12).map(b"".join) | st.binary(max_size=200))
 def test_no_bytes_break_the_policy_reader(data: bytes) -> None:
     with contextlib.suppress(BadPolicy):
@@ -182,6 +184,7 @@ def test_only_strangers_addresses_are_public(address: str, public: bool) -> None
     assert is_public(address) is public
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_no_private_address_gets_in_another_dress(address: ipaddress.IPv4Address) -> None:
     dressed = [f"::ffff:{address}", str(ipaddress.ip_address(int(ipaddress.ip_address("64:ff9b::")) + int(address)))]
