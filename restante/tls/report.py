@@ -54,16 +54,19 @@ def _lines(evidence: Evidence, now: float) -> Iterator[str]:
     yield ""
     yield "MX hosts" if evidence.hosts else "MX hosts: none were looked at"
     for host in evidence.hosts:
-        yield from _host(host)
+        yield from _host(host, evidence.policy)
     yield ""
     yield "A sensitive message now"
     yield f"  where any TLS suffices           {_CONSEQUENCES[evidence.ability(Requirement.ENCRYPTED)]}"
     yield f"  where the peer must be verified  {_CONSEQUENCES[evidence.ability(Requirement.AUTHENTICATED)]}"
 
 
-def _host(host: MxEvidence) -> Iterator[str]:
+def _host(host: MxEvidence, policy: Published) -> Iterator[str]:
+    # A host may do TLS and still fail what its domain publishes.
+    bound = host.level is Level.NONE and policy is not Published.NOTHING
+    shown = "not usable for this domain" if bound else _HOSTS.get(host.level, host.level)
     where = f" [{host.address}]" if host.address else ""
-    yield f"  {host.preference:>5} {host.host}{where}: {_HOSTS.get(host.level, host.level)}"
+    yield f"  {host.preference:>5} {host.host}{where}: {shown}"
     yield f"        {host.reason}" + ("" if host.reachable else " (not reachable: counts neither way)")
     if host.tls_version:
         yield f"        {host.tls_version}, {host.cipher}"

@@ -557,6 +557,7 @@ def test_the_report_says_what_binds_and_why_a_source_decided_nothing(world: Worl
     failing = describe(world.evidence("wrong.signed.test"), NOW)
     assert "Binding  its DANE records" in failing
     assert "TLSA does not match" in failing
+    assert "not usable for this domain" in failing
     assert "Note     DANE is published in part" in describe(world.evidence("part.signed.test"), NOW)
 
 
