@@ -35,7 +35,6 @@ class MintedLink:
 
     token: str = field(repr=False)
     code: str | None = field(repr=False)
-    code_is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def mint_link(store: Store, delivery_id: str, *, needs_code: bool, new_code: boo
     """
     token = mint_token()
     with store.write() as session:
-        delivery = session.get(Delivery, delivery_id)
+        delivery = session.get(Delivery, delivery_id, with_for_update=True)  # two at once would leave two live links
         if delivery is None or delivery.state not in PICKABLE:
             return None
         known_code = None if new_code else _latest_code(session, delivery_id)
@@ -103,7 +102,7 @@ def mint_link(store: Store, delivery_id: str, *, needs_code: bool, new_code: boo
             delivery_id=delivery_id,
             code="new" if code else "kept" if link.code_hash else "none",
         )
-    return MintedLink(token, code, code is not None)
+    return MintedLink(token, code)
 
 
 def _latest_code(session: Session, delivery_id: str) -> str | None:
@@ -140,9 +139,9 @@ def claim(
     """Open the link, once: returns the secret of the pickup window that was created, for the winner's cookie.
 
     ``secret``, where given, is one that only the browser in question can name again: when the answer to its first
-    try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code, or that a person is there.  Raises
-    :class:`NoSuchLink` when someone was first or the time is over, ``CannotOpen`` when the message cannot be
-    decrypted; the link is then still live.
+    try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code, or that a person
+    is there.  Raises :class:`NoSuchLink` when someone was first or the time is over, ``CannotOpen`` when the message
+    cannot be decrypted; the link is then still live.
     """
     secret = secret or mint_token()
     with store.write() as session:
@@ -238,9 +237,7 @@ def close_window(store: Store, secret: str, *, now: float) -> bool:
             return False
         window.ends_at = now
         message_id = session.get_one(Delivery, window.delivery_id).message_id
-        audit.record(
-            session, now, "recipient", "closed-window", message_id=message_id, delivery_id=window.delivery_id
-        )
+        audit.record(session, now, "recipient", "closed-window", message_id=message_id, delivery_id=window.delivery_id)
     return True
 
 
