@@ -20,6 +20,7 @@ TEXT_CAP = 524_288
 HTML_CAP = 1_048_576
 IMAGE_CAP = 524_288
 IMAGES_CAP = 2_097_152
+MOST_IMAGES = 40
 LINKS_CAP = 100
 
 IMAGE_TYPES = {
@@ -188,24 +189,42 @@ def show_html(reader: BlobReader, index: Index, part: Part) -> SafeHtml:
 
 
 class _Images:
-    """The inline images of a message (RFC 2392) as ``data:`` addresses, up to a total size."""
+    """The inline images of a message (RFC 2392) as ``data:`` addresses.
+
+    Each is read once, however often it is shown; each showing counts towards :data:`IMAGES_CAP`, since each makes the
+    page larger.  Whatever the letter says, at most :data:`MOST_IMAGES` are read.
+    """
 
     def __init__(self, reader: BlobReader | None, index: Index | None) -> None:
         self._reader = reader
         self._by_id = {part.content_id: part for part in index.parts if part.content_id} if index else {}
         self._left = IMAGES_CAP
+        self._known: dict[str, bytes | None] = {}
 
     def get(self, content_id: str) -> str | None:
-        """The image, or ``None`` when there is none, it is no image that we know, or it is too large."""
+        """The image, or ``None`` when there is none, it is no image that we know, or there was enough of them."""
         part = self._by_id.get(content_id)
-        magic = IMAGE_TYPES.get(part.content_type) if part else None
-        if part is None or magic is None or self._reader is None:
+        if part is None or part.content_type not in IMAGE_TYPES or not self._left:
             return None
-        raw, whole = first_bytes(decoded(self._reader.read, part), min(IMAGE_CAP, self._left))
-        if not whole or not raw.startswith(magic):
+        if content_id not in self._known:
+            if len(self._known) >= MOST_IMAGES:
+                return None
+            self._known[content_id] = self._read(part)
+        raw = self._known[content_id]
+        if raw is None:
+            return None
+        if len(raw) > self._left:
+            self._left = 0
             return None
         self._left -= len(raw)
         return f"data:{part.content_type};base64,{base64.b64encode(raw).decode()}"
+
+    def _read(self, part: Part) -> bytes | None:
+        # Quoted-printable is three times as long as what it says; whatever is longer still is filled with junk.
+        if self._reader is None or part.end - part.start > 3 * IMAGE_CAP:
+            return None
+        raw, whole = first_bytes(decoded(self._reader.read, part), IMAGE_CAP)
+        return raw if whole and raw.startswith(IMAGE_TYPES[part.content_type]) else None
 
 
 def sanitise(html: str, images: _Images | None = None, *, whole: bool = True) -> SafeHtml:

@@ -16,9 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restante.store.blobs import BlobReader, put_blob
+from restante.store.engine import new_id
+from restante.vault import DataKey, seal_stream
 from restante_portal import display, ranges, reading
 from restante_portal.reading import Index, Part
 from tests.portal import letters
+from tests.portal.conftest import Post
 
 
 class Bytes:
@@ -203,6 +207,51 @@ def test_what_is_harmless_stays() -> None:
     assert '<td colspan="2">' in safe.html
     assert 'src="data:image/png;base64,AAAA"' in safe.html
     assert safe.links == ["https://clinic.example/?a=b"]
+
+
+def _image(content_id: int, size: int, head: bytes = letters.PNG[:8]) -> bytes:
+    encoded = base64.encodebytes(head + bytes(size - len(head)))
+    return (
+        b"Content-Type: image/png\r\nContent-ID: <i%d>\r\nContent-Transfer-Encoding: base64\r\n\r\n" % content_id
+    ) + encoded.replace(b"\n", b"\r\n")
+
+
+KIB = 1024
+LETTERS_OF_IMAGES = {
+    # what the 2,000 references name in turn, the images, how many are shown, at most so many segments are read
+    "one image, over and over": (1, [_image(0, 2 * KIB)], 1024, 1),
+    "one that is not an image": (1, [_image(0, KIB, b"GIF8")], 0, 1),
+    "one that is too large": (1, [_image(0, 600 * KIB)], 0, 2),
+    "one that is far too large": (1, [_image(0, 2048 * KIB)], 0, 0),
+    "large ones": (10, [_image(number, 500 * KIB) for number in range(10)], 4, 10),
+    "as many as there are parts": (150, [_image(number, KIB) for number in range(150)], 40 * 14, 40),
+    "names of nothing": (2000, [], 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", LETTERS_OF_IMAGES)
+def test_two_thousand_references_read_each_image_once(post: Post, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    different, images, shown, most = LETTERS_OF_IMAGES[name]
+    html = "".join(f'<img src="cid:i{number % different}">' for number in range(2000)).encode()
+    content = multipart(b"Content-Type: text/html\r\n\r\n" + html, *images, kind=b"related")
+    key = DataKey.fresh(new_id())
+    with post.store.write() as session:
+        put_blob(session, key, post.vault, len(content), seal_stream(key, [content]))
+    reader = BlobReader(post.store, key, len(content))
+    found = reading.index_message(reader)
+    fetched: list[int] = []
+    segment = reader._segment
+
+    def counted(number: int) -> bytes:
+        fetched.append(number)
+        return segment(number)
+
+    monkeypatch.setattr(reader, "_segment", counted)
+    safe = display.show_html(reader, found, found.parts[0])
+    assert safe.html.count("data:image/png") == shown
+    assert safe.withheld == 2000 - shown
+    assert len(fetched) - 1 <= most  # one for the text itself
+    assert len(safe.html) < 4 * KIB * KIB
 
 
 @pytest.mark.parametrize(
