@@ -6,7 +6,15 @@ the exact bytes of each RCPT beside it, because that is what deleting a recipien
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+
+# RFC 5321, section 4.1.2, with RFC 6531's characters; dots are left where people put them.
+_ATOMS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\U0010ffff-]+"
+_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"'
+_DOMAIN = r"(?:[A-Za-z0-9._\u0080-\U0010ffff-]+|\[[A-Za-z0-9:.]+\])"
+_MAILBOX = re.compile(rf"(?:{_ATOMS}|{_QUOTED})(?:@{_DOMAIN})?")
 
 
 class BadAddress(ValueError):
@@ -46,6 +54,19 @@ class Address:
         """
         local = self.text.rpartition("@")[0] if "@" in self.text else self.text
         return any(operator in local for operator in "%!@")
+
+    @property
+    def is_mailbox(self) -> bool:
+        """Whether this is one plain mailbox, and nothing that an MTA would rewrite before it looks at it.
+
+        Source routes, groups, comments and doubled brackets are not: Postfix reduces them to a mailbox, and then does
+        not find them again when a milter asks to delete them.
+        """
+        return _MAILBOX.fullmatch(self.text) is not None
+
+    def stays_here(self, is_internal: Callable[[str], bool]) -> bool:
+        """Whether the MTA keeps this mailbox on its site; an address with routing operators is not believed."""
+        return not self.is_routed and (not self.domain or is_internal(self.domain))
 
     def __str__(self) -> str:
         return self.text

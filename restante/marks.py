@@ -23,6 +23,9 @@ from restante.tls.evidence import Requirement
 ROUTE_HEADER = "X-Restante-Route"
 NOTICE_HEADER = "X-Restante-Notice"
 
+NOTICE = "notice"
+"""A route mark's ``otherwise`` on our own notices.  A notice mark alone proves nothing: everyone who got one has it."""
+
 
 class BadMark(ValueError):
     """The header field is not ours.  Treat the message as if it had none."""

@@ -87,14 +87,9 @@ def domains_to_judge(rule: Rule | None, policy: Policy, envelope: Envelope) -> f
         for recipient in envelope.recipients
         if (everyone or policy.forces_tls(recipient.domain))
         and not recipient.is_routed
-        and not _stays_here(policy, recipient)
+        and not recipient.stays_here(policy.is_internal)
         and not policy.portal_only(recipient.domain)
     )
-
-
-def _stays_here(policy: Policy, recipient: Address) -> bool:
-    """Whether the MTA keeps the copy on this site.  An address with routing operators is never believed to."""
-    return not recipient.is_routed and (not recipient.domain or policy.is_internal(recipient.domain))
 
 
 def decide(
@@ -137,7 +132,7 @@ def _decide_one(
     if rule.action in _OUTRIGHT and not (forced and rule.action is Action.RELAY):
         route, says = _OUTRIGHT[rule.action]
         return RecipientDecision(recipient, route, f"rule {rule.name} {says}")
-    if _stays_here(policy, recipient):
+    if recipient.stays_here(policy.is_internal):
         return RecipientDecision(recipient, Route.RELAY, "internal domain: never leaves this site")
     if rule.name == FORCED_RULE and not forced:
         return RecipientDecision(recipient, Route.RELAY, "no rule matched")

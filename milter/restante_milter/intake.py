@@ -30,7 +30,7 @@ from restante.classify.finding import Classification
 from restante.envelope import Address, BadAddress
 from restante.envelope import Envelope as MailEnvelope
 from restante.errors import RestanteError
-from restante.marks import NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, RouteMark, derive
+from restante.marks import NOTICE, NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, RouteMark, derive
 from restante.policy import Rule
 from restante.routing import Route, matching_rule
 from restante.settings import Settings
@@ -51,8 +51,10 @@ OTHER_DOMAIN = "452 4.5.3 One domain in each transaction"
 NO_MAIL = "550 5.1.2 Domain does not exist or takes no mail"
 ENCRYPTION_NEEDED = "550 5.7.10 Encryption needed: the recipient's domain cannot receive it over TLS"
 
+NOTICE_PATIENCE_SECONDS = 3600
 _HEAD_LIMIT = 2_097_152
-_MARK_LINES = re.compile(rb"(?im)^X-Restante-(?:Route):[^\n]*\n(?:[ \t][^\n]*\n)*")
+_MARK_LINES = re.compile(rb"(?im)^X-Restante-Route:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 log = structlog.get_logger()
 
@@ -136,8 +138,8 @@ class Intake:
         )
         if ability is Ability.NO_MAIL:
             return NO_MAIL
-        if arrival.notice is not None:
-            return await asyncio.to_thread(self._renotify, arrival, arrival.notice, ability)
+        if arrival.mark.otherwise == NOTICE:
+            return await asyncio.to_thread(self._renotify, arrival, ability)
         if ability is not Ability.NO and time.time() < arrival.mark.deadline:
             return f"{TRY_LATER} Not delivered over TLS yet, will be tried again"
         if arrival.mark.otherwise == "reject":
@@ -171,10 +173,16 @@ class Intake:
                 continue
         return None
 
-    def _renotify(self, arrival: _Arrival, notice: NoticeMark, ability: Ability) -> str:
-        """A notice under TLS did not arrive: where TLS is gone, send another in clear, whose link needs a code."""
-        if ability is not Ability.NO and time.time() < arrival.mark.deadline + 3600:
+    def _renotify(self, arrival: _Arrival, ability: Ability) -> str:
+        """A notice under TLS did not arrive: where TLS is gone, send another in clear, whose link needs a code.
+
+        A notice to a sender holds codes and has no other way; it goes back to where notices come from.
+        """
+        if ability is not Ability.NO and time.time() < arrival.mark.deadline + NOTICE_PATIENCE_SECONDS:
             return f"{TRY_LATER} Notice not delivered over TLS yet"
+        notice = arrival.notice
+        if notice is None or not notice.delivery_id:
+            return ENCRYPTION_NEEDED
         now = time.time()
         payload = {"deliveries": [notice.delivery_id], "clear": [notice.delivery_id], "cause": "later"}
         with self._store.write() as session:
@@ -183,7 +191,7 @@ class Intake:
 
     def _take(self, arrival: _Arrival, evidence: Evidence) -> None:
         now = time.time()
-        content = _MARK_LINES.sub(b"", arrival.content[:_HEAD_LIMIT]) + arrival.content[_HEAD_LIMIT:]
+        content = _without_marks(arrival.content)
         force = self._in_force()
         classification = force.classifier.classify(io.BytesIO(content))
         rule = self._rule(force, arrival, classification)
@@ -220,6 +228,13 @@ class Intake:
     def _fingerprint(self, route_id: str) -> bytes:
         """The same for each try of one routed message, whatever trace fields were added on the way."""
         return hmac.new(derive(self._secret, "intake"), route_id.encode(), hashlib.sha256).digest()
+
+
+def _without_marks(content: bytes) -> bytes:
+    """The message without our routing mark; the body is not touched."""
+    end = _HEAD_END.search(content, 0, _HEAD_LIMIT)
+    head = end.start() + 1 if end else min(len(content), _HEAD_LIMIT)
+    return _MARK_LINES.sub(b"", content[:head]) + content[head:]
 
 
 def _deliveries(arrival: _Arrival, evidence: Evidence, rule: Rule, now: float) -> tuple[NewDelivery, ...]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from typing import Any
 
 import structlog
 
-from restante.marks import ROUTE_HEADER, NoticeMark, RouteMark
+from restante.envelope import Address
+from restante.marks import NOTICE, ROUTE_HEADER, NoticeMark, RouteMark
 from restante.notices import NoticeWriter, Told
 from restante.settings import Settings
 from restante.store import holding, links, outbox, tls_history
@@ -46,6 +47,8 @@ _OUTCOMES = {
 
 
 _HEALED = "its domain can receive it over TLS now: it was sent that way, and the link to the portal is closed"
+AT_ONCE = 4  # jobs under way in one worker
+QUESTIONS_AT_ONCE = 50  # domains that one job has looked at
 SEEN_TO_HEAL = 2
 
 
@@ -56,7 +59,6 @@ class _Round:
     told: list[Told] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     error: str = ""
-    minted_code: bool = False
 
 
 class JobRunner:
@@ -69,22 +71,29 @@ class JobRunner:
         engine: Engine,
         opener: Opener,
         route_secret: bytes,
-        next_hop: Callable[[str], str] = lambda _: "",
+        next_hop: Callable[[str], str],
+        is_internal: Callable[[str], bool],
     ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._opener = opener
         self._secret = route_secret
-        self._next_hop = next_hop
+        self._next_hop, self._is_internal = next_hop, is_internal
         self._writer = NoticeWriter(settings, route_secret)
 
     async def run_due(self) -> int:
         """Run what is due now; how many jobs that were.  Raises ``StoreUnavailable`` when they cannot be read."""
-        jobs = await asyncio.to_thread(outbox.take_due, self._store, now=time.time())
-        for job in jobs:
-            await self._run(job)
-        return len(jobs)
+        due = await asyncio.to_thread(outbox.due_ids, self._store, now=time.time())
+        room = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(self._lease_and_run(job_id, room) for job_id in due))
+        return len(due)
+
+    async def _lease_and_run(self, job_id: str, room: asyncio.Semaphore) -> None:
+        async with room:  # leased only when its turn has come, so that the lease covers its work and nothing else
+            job = await asyncio.to_thread(outbox.lease, self._store, job_id, now=time.time())
+            if job is not None:
+                await self._run(job)
 
     async def _run(self, job: Job) -> None:
         try:
@@ -115,6 +124,8 @@ class JobRunner:
             if job.kind == JobKind.HANDOVER:
                 refused = dict.fromkeys(job.payload["deliveries"], f"given up: {error}")
                 holding.handed_over(self._store, job.id, [], refused, now=now)
+            elif job.kind == JobKind.NOTIFY:
+                holding.notice_failed(self._store, job.id, job.payload["deliveries"], error, now=now)
             else:
                 outbox.give_up(self._store, job.id, error)
             return
@@ -127,28 +138,35 @@ class JobRunner:
     async def _notify(self, job: Job) -> None:
         case = await asyncio.to_thread(outbox.load_case, self._store, job.message_id)
         clear = set(job.payload.get("clear", ()))
-        by_tls = {}
-        for delivery_id in job.payload["deliveries"]:
-            copy = case.copy(delivery_id)
-            by_tls[delivery_id] = (
-                copy is not None and delivery_id not in clear and await self._does_tls(copy.domain, case.requirement)
-            )
+        copies = {delivery_id: case.copy(delivery_id) for delivery_id in job.payload["deliveries"]}
+        domains = {copy.domain for copy in copies.values() if copy is not None and not self._stays_here(copy.recipient)}
+        abilities = await self._abilities(domains, Requirement(case.requirement))
+        by_tls = {
+            delivery_id: copy is not None
+            and delivery_id not in clear
+            and (self._stays_here(copy.recipient) or abilities[copy.domain] is Ability.YES)
+            for delivery_id, copy in copies.items()
+        }
         await asyncio.to_thread(self._tell, job, case, by_tls)
 
-    async def _does_tls(self, domain: str, requirement: str) -> bool:
-        if domain in self._settings.internal_domains:
-            return True
-        evidence = await self._engine.evidence(domain)
-        return evidence.ability(Requirement(requirement)) is Ability.YES
+    async def _abilities(self, domains: Collection[str], requirement: Requirement) -> dict[str, Ability]:
+        room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+
+        async def ability(domain: str) -> Ability:
+            async with room:
+                return (await self._engine.evidence(domain)).ability(requirement)
+
+        return dict(zip(domains, await asyncio.gather(*map(ability, domains)), strict=True))
+
+    def _stays_here(self, address: str) -> bool:
+        return Address.parse(address).stays_here(self._is_internal)
 
     def _tell(self, job: Job, case: Case, by_tls: Mapping[str, bool]) -> None:
         attempt = self._tell_recipients(job, case, by_tls)
         try:
             self._tell_sender(job, case, attempt)
         except NotSubmitted as error:
-            # Codes that the sender never got are useless: everyone gets a fresh link, and those who need it a code.
-            payload = {**job.payload, "new_code": job.payload.get("new_code", False) or attempt.minted_code}
-            self._later(job, str(error), payload)
+            self._later(job, str(error))  # with fresh links and codes for everyone: the sender knows none of these
             return
         if attempt.failed:
             # The sender knows of the others; what is left is told when it is done.
@@ -165,7 +183,8 @@ class JobRunner:
                 self._store,
                 delivery_id,
                 needs_code=needs_code,
-                new_code=bool(job.payload.get("new_code")),
+                # A code that an earlier try minted may never have reached the sender: only a first try keeps codes.
+                new_code=job.attempts > 1,
                 now=time.time(),
             )
             if copy is None or minted is None:
@@ -184,7 +203,6 @@ class JobRunner:
                 attempt.failed.append(delivery_id)
                 attempt.error = str(error)
                 continue
-            attempt.minted_code |= minted.code_is_new
             attempt.told.append(Told(copy.recipient, _outcome(copy), minted.code))
         return attempt
 
@@ -237,16 +255,19 @@ class JobRunner:
 
     def _submit_to_sender(self, notice: EmailMessage, sender: str) -> None:
         """A sender of this site has a mailbox here; to any other, a code travels only under TLS."""
-        internal = sender.rpartition("@")[2].lower() in self._settings.internal_domains
-        self._submit(None if internal else Requirement.ENCRYPTED, notice, sender, b"")
+        if self._stays_here(sender):
+            self._submit(None, notice, sender, b"")
+            return
+        mark = RouteMark.fresh(Requirement.ENCRYPTED, NOTICE, "", time.time())
+        self._submit(Requirement.ENCRYPTED, notice, sender, _mark_header(mark, self._secret))
 
     def _submit_notice(self, notice: EmailMessage, recipient: str, case: Case | None) -> None:
         """Submit a recipient's notice: under the case's TLS requirement, or in the ordinary way without a case."""
-        if case is None or recipient.rpartition("@")[2].lower() in self._settings.internal_domains:
+        if case is None or self._stays_here(recipient):
             self._submit(None, notice, recipient, b"")
             return
         requirement = Requirement(case.requirement)
-        mark = RouteMark.fresh(requirement, "notice", case.rule, time.time())
+        mark = RouteMark.fresh(requirement, NOTICE, case.rule, time.time())
         self._submit(requirement, notice, recipient, _mark_header(mark, self._secret))
 
     def _submit(self, requirement: Requirement | None, notice: EmailMessage, recipient: str, prefix: bytes) -> None:
@@ -312,9 +333,13 @@ class JobRunner:
             outbox.finish(self._store, job.id)
             return
         refused: dict[str, str] = {}
+        here = [copy for copy in waiting if self._stays_here(copy.recipient)]
+        if here:
+            refused |= self._submit_here(job, case, here)
+        away = [copy for copy in waiting if copy not in here]
         # One next hop at a time, since it moves a whole message; a reload may have parted what was held together.
-        for hop in dict.fromkeys(self._next_hop(copy.domain) for copy in waiting):
-            batch = [copy for copy in waiting if self._next_hop(copy.domain) == hop]
+        for hop in dict.fromkeys(self._next_hop(copy.domain) for copy in away):
+            batch = [copy for copy in away if self._next_hop(copy.domain) == hop]
             refused |= self._submit_copies(job, case, batch)
         by_address = {copy.recipient: copy.delivery_id for copy in waiting}
         holding.handed_over(
@@ -324,6 +349,14 @@ class JobRunner:
             {by_address[address]: reply for address, reply in refused.items()},
             now=time.time(),
         )
+
+    def _submit_here(self, job: Job, case: Case, copies: Sequence[Copy]) -> dict[str, str]:
+        """A mailbox of this site is reached in the ordinary way: mandatory TLS would look for it outside."""
+        key = self._opener.unwrap(case.blob_id, job.sealed)
+        content = BlobReader(self._store, key, case.size).read()
+        named = [Recipient(copy.recipient, tuple(job.payload["deliveries"][copy.delivery_id])) for copy in copies]
+        endpoint = self._settings.worker.submit
+        return submit(endpoint, self._settings.hostname, case.sender, job.payload["mail"], named, content)
 
     def _submit_copies(self, job: Job, case: Case, copies: Sequence[Copy]) -> dict[str, str]:
         key = self._opener.unwrap(case.blob_id, job.sealed)

@@ -63,6 +63,8 @@ def make_plan(
         for index, one in enumerate(decision.recipients)
     )
     removed = tuple(index for index, row in rows if row.state is not DeliveryState.LEFT_WITH_MTA)
+    # A recipient that the client named twice gets one copy, and is removed twice.
+    once = {row.recipient: row for _, row in reversed(rows)}
     mark = None
     if tls and not split:
         deadline = now + tls[0].deadline_hours * 3600
@@ -70,7 +72,7 @@ def make_plan(
     stays = () if split or not by_recipient else tls
     return Plan(
         secured=tuple(index for index, one in enumerate(decision.recipients) if one in stays),
-        deliveries=tuple(row for _, row in rows) if removed else (),
+        deliveries=tuple(row for index, row in rows if once[row.recipient] is row) if removed else (),
         removed=removed,
         mark=mark,
         requirement=max((one.requirement for one in tls), key=_strictness, default=rule.tls),

@@ -10,6 +10,7 @@ libmilter runs the callbacks of one session on changing threads: all database wo
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from email.header import Header, decode_header, make_header
 
@@ -19,7 +20,7 @@ import structlog
 from restante.classify.finding import Classification
 from restante.envelope import Address, BadAddress, Envelope
 from restante.errors import RestanteError
-from restante.marks import NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, derive
+from restante.marks import NOTICE_HEADER, ROUTE_HEADER, derive
 from restante.routing import Decision, decide, domains_to_judge, matching_rule
 from restante.sendmail import is_secured, secured
 from restante.settings import Mta
@@ -36,6 +37,9 @@ from restante_milter.services import Services
 
 MAX_HEADER_BYTES = 1_048_576
 MAX_RECIPIENTS = 10_000
+RETRY_SECONDS = 5 * 86_400.0  # how long an MTA goes on trying (RFC 5321, section 4.5.4.1)
+ANONYMOUS_RETRY_SECONDS = 900.0  # a message without an id of its own may be meant twice
+_OUR_HEADERS = frozenset({ROUTE_HEADER.lower(), NOTICE_HEADER.lower()})
 
 log = structlog.get_logger()
 
@@ -58,6 +62,7 @@ class Session(Milter.Base):
         self._recipients: list[tuple[bytes, Address, tuple[str, ...]]] = []
         self._expanded: set[int] = set()
         self._header_bytes = 0
+        self._strangers: Counter[str] = Counter()
         self._failure = ""
 
     def negotiate(self, opts: list[int]) -> int:
@@ -87,6 +92,9 @@ class Session(Milter.Base):
             parsed = Address.parse(address)
         except BadAddress as error:
             return self._reply("553", "5.1.3", str(error))
+        if not parsed.is_mailbox:
+            # Postfix would say that it deleted such a recipient, and keep it.
+            return self._reply("553", "5.1.3", "the address is not a plain mailbox (RFC 5321, section 4.1.2)")
         if self._by_recipient and is_secured(parsed.domain):
             return self._reply("553", "5.1.2", "this domain is for Restante's own use")
         # Sendmail expands aliases at RCPT, and removing the alias later leaves what it became.
@@ -99,12 +107,22 @@ class Session(Milter.Base):
     @Milter.decode("bytes")
     def header(self, name: str, value: bytes) -> int:
         """One header field."""
+        try:
+            self._take_header(name, value)
+        # libmilter ignores what a callback without a reply raises: without this, eom would judge a cut message.
+        except Exception as error:  # noqa: BLE001
+            self._failure = type(error).__name__
+        return int(Milter.CONTINUE)
+
+    def _take_header(self, name: str, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > MAX_HEADER_BYTES:
             self._failure = "header block too large"
+        elif name.lower() in _OUR_HEADERS:
+            # Of an earlier journey, or forged: it must not speak for this one.
+            self._strangers[name.lower()] += 1
         else:
             self._message.add_header(name, value)
-        return int(Milter.CONTINUE)
 
     @Milter.noreply
     def body(self, chunk: bytes) -> int:
@@ -114,6 +132,9 @@ class Session(Milter.Base):
                 self._message.add_body(chunk)
             except OSError as error:
                 self._failure = f"cannot spool: {error.strerror}"
+            # As in header(): unheard, it would leave a part of the body unseen.
+            except Exception as error:  # noqa: BLE001
+                self._failure = type(error).__name__
         return int(Milter.CONTINUE)
 
     def eom(self) -> int:
@@ -146,8 +167,6 @@ class Session(Milter.Base):
         if self._failure:
             log.error("message-deferred", queue_id=self._queue_id(), error=self._failure)
             return self._defer()
-        if self._is_our_notice():
-            return int(Milter.ACCEPT)
         force = self._services.in_force
         refused = self._refuse_impostor(claimed_domains(self._message.header("From"))) if force.policy.inbound else 0
         if refused:
@@ -193,9 +212,15 @@ class Session(Milter.Base):
             self._secure(plan.secured, plan.mark.requirement)
         if subject is not None:
             self.chgheader("Subject", 1, subject)
+        self._remove_strangers()
         if plan.mark is not None:
             self.addheader(ROUTE_HEADER, plan.mark.sign(self._services.route_secret))
         return int(Milter.ACCEPT)
+
+    def _remove_strangers(self) -> None:
+        for name, count in self._strangers.items():
+            for index in range(count, 0, -1):
+                self.chgheader(name, index, None)
 
     def _secure(self, positions: tuple[int, ...], requirement: Requirement) -> None:
         """Exchange recipients for those that Sendmail reaches under mandatory TLS alone.  The new one comes first."""
@@ -213,6 +238,7 @@ class Session(Milter.Base):
         secret = derive(self._services.route_secret, "fingerprint")
         request = HoldRequest(
             fingerprint=self._fingerprint(secret),
+            retry_seconds=RETRY_SECONDS if self._has_own_id() else ANONYMOUS_RETRY_SECONDS,
             sender=self._sender.text,
             header_message_id=one_line(self._message.header("Message-ID")),
             size=self._message.size,
@@ -246,11 +272,13 @@ class Session(Milter.Base):
         moment of this try, and every retry would look like another message.
         """
         envelope = b"\0".join([self._sender.text.encode(), *sorted(raw for raw, _, _ in self._recipients)])
-        message_id = self._message.header("Message-ID") or b""
-        queue_id = self._queue_id().encode()
-        # An MTA that adds the Message-ID too makes it of its queue id: then nothing tells a retry from a second mail.
-        own_id = bool(message_id) and (not queue_id or queue_id not in message_id)
-        return self._message.digest(secret + envelope, without=frozenset({"date"} if own_id else ()))
+        without = frozenset({"date"} if self._has_own_id() else ())
+        return self._message.digest(secret + envelope, without=without)
+
+    def _has_own_id(self) -> bool:
+        """Whether the client gave the message an id.  One that the MTA adds is made of its queue id."""
+        message_id, queue_id = self._message.header("Message-ID") or b"", self._queue_id().encode()
+        return bool(message_id) and (not queue_id or queue_id not in message_id)
 
     def _subject_without_tag(self, tag: str) -> str | None:
         """The subject to send where the sender's tag is taken out; ``None`` where nothing is to change."""
@@ -277,16 +305,6 @@ class Session(Milter.Base):
             return 0
         log.warning("impostor-refused", queue_id=self._queue_id(), reason=reason, tls=arrival.tls_version)
         return self._reply("550", "5.7.10" if not arrival.tls_version else "5.7.1", reason)
-
-    def _is_our_notice(self) -> bool:
-        value = self._message.header(NOTICE_HEADER)
-        if value is None:
-            return False
-        try:
-            NoticeMark.verify(self._services.route_secret, value.decode("ascii", "replace"))
-        except BadMark:
-            return False
-        return True
 
     def _queue_id(self) -> str:
         return str(self.getsymval("i") or "")

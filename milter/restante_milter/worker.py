@@ -68,7 +68,9 @@ class _Worker:
             settings.tls, settings.hostname, StoredEvidence(self._store), StoredPolicies(self._store)
         )
         self._engine = AgreedEngine(general, probe_settings(settings.tls, settings.hostname), self._agreed)
-        self._jobs = JobRunner(settings, self._store, self._engine, self._opener, self._secret, self._next_hop)
+        self._jobs = JobRunner(
+            settings, self._store, self._engine, self._opener, self._secret, self._next_hop, self._is_internal
+        )
         self._follower: LogFollower | None = None
         self._stop = asyncio.Event()
 
@@ -77,6 +79,9 @@ class _Worker:
 
     def _next_hop(self, domain: str) -> str:
         return self._in_force.policy.next_hop(domain)
+
+    def _is_internal(self, domain: str) -> bool:
+        return self._in_force.policy.is_internal(domain)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -139,6 +144,10 @@ class _Worker:
                 more = await work() > 0
             except StoreUnavailable as error:
                 log.error("store-unavailable", task=name, error=str(error))
+                more = False
+            # The boundary of the task: whatever broke, the worker goes on answering Postfix, and tries again.
+            except Exception as error:  # noqa: BLE001
+                log.error("task-failed", task=name, error=type(error).__name__)
                 more = False
             if not more:
                 with contextlib.suppress(TimeoutError):

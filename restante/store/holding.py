@@ -8,7 +8,9 @@ live states, the data key and the sealed bytes are destroyed in the same transac
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,7 +44,7 @@ S = DeliveryState
 
 TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     S.QUARANTINED: frozenset({S.HELD, S.HANDOVER, S.REJECTED, S.DELETED, S.EXPIRED}),
-    S.HELD: frozenset({S.OPENED, S.HANDOVER, S.DELETED, S.RECALLED, S.EXPIRED}),
+    S.HELD: frozenset({S.QUARANTINED, S.OPENED, S.HANDOVER, S.DELETED, S.RECALLED, S.EXPIRED}),
     S.OPENED: frozenset({S.OPENED, S.DELETED, S.RECALLED, S.EXPIRED}),
     S.HANDOVER: frozenset({S.HANDED_OVER, S.REJECTED, S.QUARANTINED}),
 }
@@ -98,7 +100,8 @@ class HoldRequest:
 
     ``chunks`` gives the sealed chunks of ``size`` plain bytes, afresh at each call.  ``summary`` is sealed with
     ``key`` as the note "summary".  ``fingerprint`` is the same for a retry of the same message.
-    ``mail_parameters`` are the client's ESMTP parameters of MAIL.  Times are Unix seconds.
+    ``mail_parameters`` are the client's ESMTP parameters of MAIL.  Times are Unix seconds.  What was held longer than
+    ``retry_seconds`` ago is not what is being retried, but the same message sent again on purpose.
     """
 
     fingerprint: bytes
@@ -116,6 +119,7 @@ class HoldRequest:
     always_code: bool
     deliveries: tuple[NewDelivery, ...]
     mail_parameters: tuple[str, ...] = ()
+    retry_seconds: float = math.inf
 
 
 def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, actor: str, now: float) -> str:
@@ -127,11 +131,9 @@ def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, a
     for _ in range(3):
         try:
             with store.write() as session:
-                missing, known_id = _not_yet_held(session, request)
-                if not missing:
+                request, known_id = _not_yet_held(session, request, now)
+                if not request.deliveries:
                     return known_id
-                if known_id:
-                    request = replace(request, deliveries=missing, fingerprint=_extend(request.fingerprint, missing))
                 return _insert(session, vault, worker, request, actor, now)
         except IntegrityError:
             # The client's retry and its first try ran side by side, and the other one won: look again.
@@ -140,22 +142,41 @@ def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, a
 
 
 _MESSAGES = Base.metadata.tables[Message.__tablename__]
-_KNOWN = select(_MESSAGES.c.id).where(_MESSAGES.c.fingerprint == bindparam("fingerprint"))
+_KNOWN = select(_MESSAGES.c.id, _MESSAGES.c.created_at).where(_MESSAGES.c.fingerprint == bindparam("fingerprint"))
 
 
-def _not_yet_held(session: Session, request: HoldRequest) -> tuple[tuple[NewDelivery, ...], str]:
+def _not_yet_held(session: Session, request: HoldRequest, now: float) -> tuple[HoldRequest, str]:
+    """What is left to hold of ``request``, and the id of what was held before; all of it where nothing was."""
     connection = session.connection()
-    known_id = connection.scalar(_KNOWN, {"fingerprint": request.fingerprint})
-    if known_id is None:
-        return request.deliveries, ""
-    have = set(connection.scalars(select(Delivery.recipient).where(Delivery.message_id == known_id)))
-    return tuple(new for new in request.deliveries if new.recipient not in have), known_id
+    known_id = ""
+    while request.deliveries:
+        known = connection.execute(_KNOWN, {"fingerprint": request.fingerprint}).one_or_none()
+        if known is None:
+            break
+        if known.created_at < now - request.retry_seconds:
+            request = replace(request, fingerprint=_salted(request.fingerprint, known.id))
+            continue
+        known_id = known.id
+        rows = connection.execute(select(Delivery.recipient, Delivery.state).where(Delivery.message_id == known_id))
+        missing = _missing(request.deliveries, {row.recipient: row.state for row in rows})
+        salt = "\0".join(sorted(new.recipient for new in missing))
+        request = replace(request, deliveries=missing, fingerprint=_salted(request.fingerprint, salt))
+    return request, known_id
 
 
-def _extend(fingerprint: bytes, deliveries: Sequence[NewDelivery]) -> bytes:
-    """The fingerprint of the rest of a message of which a part is already held."""
-    rest = "\0".join(sorted(new.recipient for new in deliveries))
-    return hashlib.sha256(fingerprint + rest.encode("utf-8", "surrogateescape")).digest()
+def _missing(deliveries: tuple[NewDelivery, ...], have: dict[str, str]) -> tuple[NewDelivery, ...]:
+    """Those that were never ours.  What was left with the MTA at the first try may have to be taken at this one."""
+    ours = {recipient for recipient, state in have.items() if state != S.LEFT_WITH_MTA}
+    return tuple(
+        new
+        for new in deliveries
+        if new.recipient not in ours and not (new.recipient in have and new.state == S.LEFT_WITH_MTA)
+    )
+
+
+def _salted(fingerprint: bytes, salt: str) -> bytes:
+    """The fingerprint of the rest of a message, or of its next sending."""
+    return hashlib.sha256(fingerprint + salt.encode("utf-8", "surrogateescape")).digest()
 
 
 def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldRequest, actor: str, now: float) -> str:
@@ -292,6 +313,8 @@ def _move(
     **detail: Any,
 ) -> Delivery:
     """Change the state by one conditional UPDATE, and record it.  Raises :class:`IllegalTransition`."""
+    # PostgreSQL lets two copies of one message finish side by side; each must see the other's end.
+    session.execute(select(Message.id).join(Delivery).where(Delivery.id == delivery_id).with_for_update(of=Message))
     allowed = [state for state, following in TRANSITIONS.items() if to in following and only_from in (None, state)]
     changed = session.execute(
         update(Delivery).where(Delivery.id == delivery_id, Delivery.state.in_(allowed)).values(state=to, changed_at=now)
@@ -394,7 +417,7 @@ def handed_over(store: Store, job_id: str, taken: Sequence[str], refused: dict[s
         for delivery_id in taken:
             _move(session, delivery_id, S.HANDED_OVER, "worker", now)
         for delivery_id, reply in refused.items():
-            _move(session, delivery_id, S.QUARANTINED, "worker", now, reply=reply)
+            _move(session, delivery_id, S.QUARANTINED, "worker", now, only_from=S.HANDOVER, reply=reply)
         session.execute(
             update(OutboxJob).where(OutboxJob.id == job_id).values(state=OutboxState.DONE, sealed=None, last_error="")
         )
@@ -419,6 +442,20 @@ def heal(store: Store, job_id: str, delivery_id: str, payload: dict[str, Any], s
         )
 
 
+def notice_failed(store: Store, job_id: str, delivery_ids: Sequence[str], error: str, *, now: float) -> None:
+    """Nobody could be told that the message waits: held → quarantined, where a reviewer sees why."""
+    with store.write() as session:
+        for delivery_id in delivery_ids:
+            with suppress(IllegalTransition):  # collected, recalled or expired meanwhile
+                _move(session, delivery_id, S.QUARANTINED, "worker", now, only_from=S.HELD, reply=error)
+                _revoke_links(session, delivery_id, now)
+        session.execute(
+            update(OutboxJob)
+            .where(OutboxJob.id == job_id)
+            .values(state=OutboxState.FAILED, sealed=None, last_error=error[:500])
+        )
+
+
 def expire_due(store: Store, *, now: float, limit: int = 200) -> int:
     """Expire what has waited too long, at most ``limit`` deliveries in one transaction; how many were expired."""
     with store.write() as session:
@@ -426,8 +463,10 @@ def expire_due(store: Store, *, now: float, limit: int = 200) -> int:
             select(Delivery.id)
             .join(Message)
             .where(Message.expires_at <= now, Delivery.state.in_(list(EXPIRING)))
+            .order_by(Delivery.message_id)
             .limit(limit)
         ).all()
         for delivery_id in due:
-            _move(session, delivery_id, S.EXPIRED, "worker", now)
+            with suppress(IllegalTransition):  # somebody was first: then it needs no expiry any more
+                _move(session, delivery_id, S.EXPIRED, "worker", now)
     return len(due)

@@ -65,19 +65,19 @@ class Case:
         return next((copy for copy in self.copies if copy.delivery_id == delivery_id), None)
 
 
-def take_due(store: Store, *, now: float, limit: int = 20) -> Sequence[Job]:
-    """Lease up to ``limit`` due jobs, the longest due first."""
+def due_ids(store: Store, *, now: float, limit: int = 50) -> Sequence[str]:
+    """Up to ``limit`` jobs that are due, the longest due first."""
     with store.read() as session:
-        due = session.scalars(
+        return session.scalars(
             select(OutboxJob.id)
             .where(OutboxJob.state == OutboxState.PENDING, OutboxJob.due_at <= now)
             .order_by(OutboxJob.due_at)
             .limit(limit)
         ).all()
-    return [job for job_id in due if (job := _lease(store, job_id, now)) is not None]
 
 
-def _lease(store: Store, job_id: str, now: float) -> Job | None:
+def lease(store: Store, job_id: str, *, now: float) -> Job | None:
+    """Take the job for :data:`LEASE_SECONDS`; ``None`` when another worker has it or it is no longer due."""
     with store.write() as session:
         won = session.execute(
             update(OutboxJob)
