@@ -102,6 +102,19 @@ def test_mail_to_a_peer_without_tls_waits_in_the_portal_and_both_sides_are_told(
     world.assert_never_clear()
 
 
+@pytest.mark.behaviour("F3")
+def test_a_notice_to_a_peer_with_tls_goes_over_mandatory_tls(world: World) -> None:
+    peer = world.peer("tls", domain="portal-only.example")
+    recipient = "carol@portal-only.example"
+    world.post(recipient)
+    world.wait_until_held(recipient)
+    notice = world.wait_for_notice(recipient)
+    assert (notice.tls, notice.recipients) == (True, (recipient,))
+    world.lab.server.wait_for_log(rf"to=<{recipient}\.encrypted\.restante-tls>.*mailer=restante.*stat=Sent")
+    world.settle()
+    assert world.mails(peer) == []
+
+
 @pytest.mark.behaviour("F7")
 @pytest.mark.parametrize("behaviour", ["clear", "handshake-fails", "starttls-garbage", "tls1.0-only"])
 def test_tls_that_fails_at_delivery_sends_the_message_to_the_portal(world: World, behaviour: str) -> None:
