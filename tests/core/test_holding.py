@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from restante.store import holding, links
 from restante.store.blobs import BlobReader
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.holding import IllegalTransition
-from restante.store.models import AuditRecord, Blob, BlobSegment, DeliveryState, JobKind, Message, OutboxJob
+from restante.store.models import AuditRecord, Blob, BlobSegment, Delivery, DeliveryState, JobKind, Message, OutboxJob
 from restante.vault import CHUNK, CannotOpen
 from tests.core.stores import CONTENT, NOW, Holder
 
@@ -262,3 +263,58 @@ def test_a_full_database_is_unavailable_and_changes_nothing(tmp_path: Path) -> N
     assert count(holder, Message) == 0
     assert holder.hold(holder.request(("b@x", S.HELD)))
     holder.store.close()
+
+
+def test_what_was_left_with_the_mta_and_is_taken_at_the_retry_is_held(holder: Holder) -> None:
+    first = (("b@x", S.HELD), ("c@x", S.LEFT_WITH_MTA))
+    holder.hold(holder.request(*first, fingerprint=b"1" * 32))
+    holder.hold(holder.request(("b@x", S.HELD), ("c@x", S.HELD), fingerprint=b"1" * 32))
+    holder.hold(holder.request(("b@x", S.HELD), ("c@x", S.HELD), fingerprint=b"1" * 32))
+    with holder.store.read() as session:
+        held = session.scalars(select(Delivery.recipient).where(Delivery.state == S.HELD)).all()
+    assert sorted(held) == ["b@x", "c@x"]
+
+
+def test_the_same_message_sent_again_later_is_held_again(holder: Holder) -> None:
+    def send(now: float) -> str:
+        request = holder.request(("b@x", S.HELD), fingerprint=b"1" * 32, expires_at=NOW + 10_000_000)
+        return holder.hold(replace(request, retry_seconds=900), now=now)
+
+    first = send(NOW)
+    assert send(NOW + 800) == first
+    second = send(NOW + 1000)
+    assert second != first
+    assert send(NOW + 1100) == second
+    assert count(holder, Message) == 2
+
+
+def test_two_copies_that_finish_together_take_the_key_with_them(holder: Holder) -> None:
+    for _ in range(20):
+        message_id = holder.hold(holder.request(("b@x", S.HELD), ("c@x", S.HELD)))
+        deliveries = [one.id for one in holder.deliveries(message_id)]
+        barrier = threading.Barrier(2)
+
+        def finish(delivery_id: str, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            holding.delete(holder.store, delivery_id, actor="admin:a", now=NOW)
+
+        threads = [threading.Thread(target=finish, args=(one,)) for one in deliveries]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with holder.store.read() as session:
+        assert session.scalar(select(func.count()).where(Blob.wrapped_key.is_not(None))) == 0
+
+
+def test_a_notice_that_cannot_be_sent_brings_the_copy_to_a_reviewer(holder: Holder) -> None:
+    delivery = holder.held()
+    minted = links.mint_link(holder.store, delivery, needs_code=False, new_code=False, now=NOW)
+    assert minted is not None
+    job = jobs(holder)[0]
+    holding.notice_failed(holder.store, job.id, [delivery], "550 no such user", now=NOW)
+    assert holder.state(delivery) == S.QUARANTINED
+    with pytest.raises(links.NoSuchLink):
+        links.find_live_link(holder.store, minted.token, now=NOW)
+    CHANGES["release to portal"][0](holder, delivery)
+    assert holder.state(delivery) == S.HELD
