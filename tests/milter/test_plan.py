@@ -84,3 +84,11 @@ def test_every_recipient_has_exactly_one_way(routes: tuple[Route, ...]) -> None:
         assert len(plan.deliveries) == len(routes)
         kept = {index for index, row in enumerate(plan.deliveries) if row.state is not S.LEFT_WITH_MTA}
         assert kept == set(plan.removed)
+
+
+def test_a_recipient_named_twice_gets_one_copy_and_is_removed_twice() -> None:
+    bob, eve = Address("b@x.example", "x.example"), Address("e@x.example", "x.example")
+    decisions = tuple(RecipientDecision(one, Route.PORTAL, "no TLS") for one in (bob, eve, bob))
+    plan = make_plan(Decision(RULE, (), decisions), ((), (), ()), NOW)
+    assert plan.removed == (0, 1, 2)
+    assert [row.recipient for row in plan.deliveries] == ["b@x.example", "e@x.example"]
