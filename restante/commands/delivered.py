@@ -20,7 +20,7 @@ from restante.store.engine import Store
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def delivered(invocation: Invocation, recipient: str, queue_id: str, message_id: str, as_json: bool) -> None:  # noqa: FBT001  click passes it by name
-    """Show with which TLS version, cipher and certificate copies were delivered, and to which host, the latest first."""
+    """Show with which TLS version, cipher and certificate copies were delivered, and where, the latest first."""
     if not (recipient or queue_id or message_id):
         raise click.UsageError("name a --recipient, a --queue-id or a --message-id")
     store = Store(invocation.settings.database)
