@@ -43,6 +43,7 @@ def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[F
         *findings,
         *_keys(settings),
         *_database(settings),
+        *_portal(settings),
         *_worker(settings),
         *_milter(settings),
         *_mta(settings, policy, postfix_config_dir),
@@ -97,6 +98,18 @@ def _keys(settings: Settings) -> Iterator[Finding]:
                 f"{path} does not belong to the public key in the settings: what is sealed could never be opened",
                 "put back the pair that belongs together",
             )
+
+
+def _portal(settings: Settings) -> Iterator[Finding]:
+    """A portal that takes all strangers for one, because a proxy of ours is in front and is not believed."""
+    portal = settings.portal
+    if portal.url.startswith("https:") and portal.listen.loopback and not portal.trusted_proxies:
+        yield Finding(
+            "portal-proxy-not-trusted",
+            "the portal is reached by https through a web server, and takes all who come that way for one client: "
+            "wrong tries of one lock out the others",
+            "let the web server set X-Forwarded-For, and set trusted_proxies = 1 in [portal]",
+        )
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

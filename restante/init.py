@@ -26,6 +26,7 @@ from restante.vault import generate_keypair
 
 SETTINGS_NAME = "restante.toml"
 POLICY_NAME = "policy.toml"
+_LISTEN = "127.0.0.1:8080"
 
 
 class CannotInit(RestanteError):
@@ -146,6 +147,9 @@ def _commented(value: Any, comment: str) -> Item:
 
 def _sections(answers: Answers, vault_public: bytes, worker_public: bytes) -> dict[str, list[tuple[str, Any, str]]]:
     milter, worker = MilterSettings(), WorkerSettings()
+    listen = dict(answers.extra).get("portal.listen", _LISTEN).strip("\"'")
+    # The portal itself speaks no HTTPS.  A portal that others can reach must not believe what they say of themselves.
+    proxied = answers.portal_url.startswith("https:") and listen.startswith(("127.", "[::1]:", "localhost:"))
     return {
         "vault": [
             ("key_id", "v1", "names the key below, so that it can be followed by another"),
@@ -165,8 +169,8 @@ def _sections(answers: Answers, vault_public: bytes, worker_public: bytes) -> di
         ],
         "portal": [
             ("url", answers.portal_url, "the address that recipients see; links are made from it alone"),
-            ("listen", "127.0.0.1:8080", "behind a web server that does HTTPS"),
-            ("trusted_proxies", 0, "how many proxies in front may say X-Forwarded-For; 0 believes none"),
+            ("listen", _LISTEN, "behind a web server that does HTTPS"),
+            ("trusted_proxies", int(proxied), "how many proxies in front may say X-Forwarded-For; 0 believes none"),
         ],
         "notice": [
             ("sender", answers.notice_sender, "From: of notices; its mailbox gets what bounces"),

@@ -33,6 +33,11 @@ class HostPort(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def loopback(self) -> bool:
+        """Whether only this host can reach it."""
+        return self.host in {"::1", "localhost"} or _LOOPBACK.fullmatch(self.host) is not None
+
 
 def _host_port(value: object) -> object:
     if not isinstance(value, str):
@@ -44,7 +49,7 @@ def _host_port(value: object) -> object:
 
 
 def _loopback(value: HostPort) -> HostPort:
-    if value.host not in {"::1", "localhost"} and not _LOOPBACK.fullmatch(value.host):
+    if not value.loopback:
         raise ValueError("must be a loopback address: this listener trusts whoever can reach it")
     return value
 

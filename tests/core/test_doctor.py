@@ -310,6 +310,10 @@ MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
     "key garbled": ("key-bad", lambda found: (found.settings.credentials / Credential.ROUTE).write_bytes(b"x")),
     "key of another pair": ("key-mismatch", _wrong_key),
     "settings readable by everyone": ("settings-exposed", lambda found: found.settings_path.chmod(0o644)),
+    "every visitor one client": (
+        "portal-proxy-not-trusted",
+        _edit_settings("trusted_proxies = 1", "trusted_proxies = 0"),
+    ),
     "settings with an unknown key": ("settings-bad", _edit_settings("log_level", "loglevel")),
     "policy with an unknown action": (
         "policy-bad",

@@ -104,6 +104,23 @@ def test_nothing_is_replaced(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "extra", "expected"),
+    [
+        ("https://pickup.site.example", (), 1),
+        ("https://pickup.site.example", (("portal.listen", "[::1]:8080"),), 1),
+        ("https://pickup.site.example", (("portal.listen", '"0.0.0.0:8080"'),), 0),
+        ("https://pickup.site.example", (("portal.trusted_proxies", "2"),), 2),
+        ("http://localhost:8080", (), 0),
+    ],
+)
+def test_a_proxy_is_believed_where_there_must_be_one(
+    tmp_path: Path, url: str, extra: tuple[tuple[str, str], ...], expected: int
+) -> None:
+    settings = initialise(tmp_path, replace(ANSWERS, portal_url=url, extra=extra))
+    assert settings.portal.trusted_proxies == expected
+
+
+@pytest.mark.parametrize(
     ("answers", "said"),
     [
         (replace(ANSWERS, hostname="localhost"), "full name"),
@@ -143,8 +160,8 @@ BAD_SETTINGS: dict[str, tuple[Callable[[str], str], str, str]] = {
     ),
     "unknown section": (_replace("[milter]", "[miltr]"), "miltr", "Remove the key, or correct its spelling"),
     "missing key": (_replace("hostname =", "#hostname ="), "hostname", "Add the key"),
-    "wrong type": (_replace("processes = 2", 'processes = "two"'), "milter.processes", "Correct the value"),
-    "out of range": (_replace("processes = 2", "processes = 0"), "milter.processes", "Correct the value"),
+    "wrong type": (_replace("processes = 4", 'processes = "two"'), "milter.processes", "Correct the value"),
+    "out of range": (_replace("processes = 4", "processes = 0"), "milter.processes", "Correct the value"),
     "intake for everyone": (_replace("127.0.0.1:10025", "0.0.0.0:10025"), "worker.intake", "Correct the value"),
     "no port": (_replace("127.0.0.1:10025", "127.0.0.1"), "worker.intake", "Correct the value"),
     "example host": (_replace("mta.site.example", "mail.example.org"), "hostname", "Correct the value"),
