@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -17,7 +18,34 @@ TOKEN_BYTES = 32
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # nothing that sounds or looks like another
 CODE_LENGTH = 8
 
-_hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
+
+
+class SlowHasher:
+    """Argon2id, for at most ``at_once`` callers together; others wait.
+
+    Each hash takes 64 MiB: a crowd that types wrong codes waits, instead of taking the process's memory.
+    """
+
+    def __init__(self, hasher: PasswordHasher, at_once: int) -> None:
+        self._hasher = hasher
+        self._seats = threading.BoundedSemaphore(at_once)
+
+    def hash(self, secret: str) -> str:
+        """What to store of ``secret``."""
+        with self._seats:
+            return self._hasher.hash(secret)
+
+    def matches(self, stored: str, secret: str) -> bool:
+        """Whether ``secret`` is the one behind ``stored``; false for a stored value that is no hash."""
+        try:
+            with self._seats:
+                return self._hasher.verify(stored, secret)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+# One for the process: what it bounds is the process's memory.
+_hasher = SlowHasher(PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY), at_once=2)
 
 
 def mint_token() -> str:
@@ -58,7 +86,4 @@ def password_hash(password: str) -> str:
 
 def password_matches(stored: str, password: str) -> bool:
     """Whether ``password`` is the one behind ``stored``; false for a stored value that is no hash."""
-    try:
-        return _hasher.verify(stored, password)
-    except (VerificationError, InvalidHashError):
-        return False
+    return _hasher.matches(stored, password)
