@@ -6,6 +6,8 @@ take back, and all that is left of it then is one decorator.
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -15,15 +17,18 @@ from flask import Blueprint, Response, g, redirect, render_template, request, se
 from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import admins, throttle
-from restante_portal.context import client_address, one_line, portal
+from restante_portal.context import Portal, client_address, one_line, portal
 
 blueprint = Blueprint("signin", __name__, url_prefix="/admin")
 log = structlog.stdlib.get_logger(__name__)
 
 PER_NAME_AND_CLIENT = throttle.Limit("signin-name-client", 5, 900)
 PER_CLIENT = throttle.Limit("signin-client", 20, 900)
+PER_KNOWN_BROWSER = throttle.Limit("signin-known-browser", 5, 900)
 
 _COOKIE = "restante-admin"
+_KNOWN_COOKIE = "restante-known"
+_KNOWN_SECONDS = 180 * 86_400
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -62,9 +67,12 @@ def sign_in() -> BaseResponse:
     """Begin a session.  Wrong name and wrong password are told alike and take as long."""
     here = portal()
     now = here.clock()
-    name, password = one_line(request.form.get("name", ""))[:64], request.form.get("password", "")[:1024]
+    name, password = one_line(request.form.get("name", ""))[:64].lower(), request.form.get("password", "")[:1024]
     client = throttle.client_key(client_address())
-    counters = (PER_NAME_AND_CLIENT.of(name.strip().lower(), client), PER_CLIENT.of(client))
+    known = _known_browser(here, name)
+    counters = (
+        [PER_KNOWN_BROWSER.of(name, known)] if known else [PER_NAME_AND_CLIENT.of(name, client), PER_CLIENT.of(client)]
+    )
     seconds = here.settings.portal.admin_session_minutes * 60
     try:
         throttle.take(here.store, counters, now=now)
@@ -83,7 +91,31 @@ def sign_in() -> BaseResponse:
     response.set_cookie(
         here.cookie_name(_COOKIE), secret, httponly=True, secure=here.https, samesite="Strict", path="/"
     )
+    _make_known(here, response, name, known or secrets.token_urlsafe(16))
     return response
+
+
+def _known_browser(here: Portal, name: str) -> str:
+    """What names this browser, when ``name`` has signed in with it before; else empty.
+
+    Its tries are counted apart, so that strangers who share the reviewer's address (or a proxy that is not believed)
+    cannot use up the reviewer's tries.  It proves nothing else: the password is asked for all the same.
+    """
+    browser, _, proof = request.cookies.get(here.cookie_name(_KNOWN_COOKIE), "").partition(".")
+    expected = here.derive("known-browser", name, browser)
+    return browser if hmac.compare_digest(proof.encode("utf-8", "replace"), expected.encode()) else ""
+
+
+def _make_known(here: Portal, response: BaseResponse, name: str, browser: str) -> None:
+    response.set_cookie(
+        here.cookie_name(_KNOWN_COOKIE),
+        f"{browser}.{here.derive('known-browser', name, browser)}",
+        max_age=_KNOWN_SECONDS,
+        httponly=True,
+        secure=here.https,
+        samesite="Strict",
+        path="/",
+    )
 
 
 @blueprint.post("/sign-out")

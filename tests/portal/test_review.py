@@ -88,6 +88,28 @@ def test_one_client_cannot_try_many_names(app: Flask) -> None:
     assert statuses == {403: 20, 429: 3}
 
 
+def test_strangers_at_the_same_address_do_not_lock_a_reviewer_out(app: Flask, post: Post, reviewer: Browser) -> None:
+    admins.add(post.store, "otto", PASSWORD, now=post.clock())
+    reviewer.post("/admin/sign-out", form_key=key_of(reviewer))
+    stranger = Browser(app, reviewer.address)
+    name = "__Host-restante-known"
+    real = reviewer.client.get_cookie(name, domain="pickup.test.example", path="/")
+    assert real is not None
+    assert "rosa" not in real.value
+    names = ["rosa"] * 5 + [f"name{number}" for number in range(17)]
+    refused = [sign_in(stranger, each, "wrong").status_code for each in names]
+    assert refused == [403] * 20 + [429] * 2
+    for forged in ("", ".", real.value.partition(".")[0], f"x.{real.value.partition('.')[2]}", real.value + "x", "é.é"):
+        stranger.client.set_cookie(name, forged, domain="pickup.test.example", secure=True)
+        assert sign_in(stranger).status_code == 429, forged
+    stranger.client.set_cookie(name, real.value, domain="pickup.test.example", secure=True)
+    assert sign_in(stranger, "otto").status_code == 429  # known for another name only
+    assert sign_in(reviewer).status_code == 303
+    statuses = [sign_in(reviewer, password="wrong").status_code for _ in range(7)]
+    assert statuses == [403] * 5 + [429] * 2  # known, and still not free to guess
+    assert sign_in(reviewer).status_code == 429
+
+
 def test_a_session_ends_at_its_time_at_sign_out_and_when_disabled(app: Flask, post: Post, reviewer: Browser) -> None:
     post.clock.now += 60 * 60 - 1
     assert reviewer.get("/admin/").status_code == 200
