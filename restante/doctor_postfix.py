@@ -12,12 +12,24 @@ from restante.doctor_finding import Finding
 from restante.marks import ROUTE_HEADER, RouteMark
 from restante.policy import Policy
 from restante.postconf import NoPostfix, Postconf, Service
-from restante.postfix import AUTHENTICATED_TRANSPORT, CLEANUP, TLS_TRANSPORT, milter_address, milters, service_name
+from restante.postfix import (
+    AUTHENTICATED_TRANSPORT,
+    CLEANUP,
+    PICKUP_CLEANUP,
+    REPORTERS,
+    RETURN_CLEANUP,
+    RETURN_TRANSPORT,
+    TLS_TRANSPORT,
+    milter_address,
+    milters,
+    service_name,
+)
 from restante.settings import HostPort, Settings
 from restante.tls.evidence import Requirement
 
 _OLDEST = (3, 6)  # the first that reads ">=TLSv1.2"; servername= came with 3.4
 _SEE = "see: restante postfix"
+_WAYS = ((Requirement.ENCRYPTED, TLS_TRANSPORT), (Requirement.AUTHENTICATED, AUTHENTICATED_TRANSPORT))
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -53,6 +65,8 @@ class _Look:
         yield self._listener(worker.reinject_authenticated, f"{AUTHENTICATED_TRANSPORT}:")
         yield self._listener(worker.submit, "")
         yield self._cleanup()
+        yield self._reports()
+        yield self._requeued()
         yield self._conflicts()
 
     def _program(self) -> Iterator[Finding]:
@@ -123,23 +137,23 @@ class _Look:
         cleanup = self._postfix.service("cleanup", "unix")
         main = self._main["milter_header_checks"]
         value = self._postfix.in_force(cleanup, "milter_header_checks") if cleanup else main
-        tables = [table for table in re.split(r"[,\s]+", value) if table]
-        if not tables:
+        if not value:
             yield Finding("header-checks-missing", "milter_header_checks is empty: nothing takes mandatory TLS", _SEE)
             return
-        for requirement, transport in (
-            (Requirement.ENCRYPTED, TLS_TRANSPORT),
-            (Requirement.AUTHENTICATED, AUTHENTICATED_TRANSPORT),
-        ):
-            mark = RouteMark.fresh(requirement, "portal", "doctor", 0).sign(b"doctor")
-            line = f"{ROUTE_HEADER}: {mark}"
-            answer = next((one for table in tables if (one := self._postfix.lookup(table, line))), None)
+        for requirement, transport in _WAYS:
+            answer = self._answer(value, requirement)
             if answer != f"FILTER {transport}:":
                 yield Finding(
                     "header-checks-wrong",
                     f"{value} says {answer or 'nothing'} to a message that needs {requirement} TLS",
                     f"let it say: FILTER {transport}:",
                 )
+
+    def _answer(self, value: str, requirement: Requirement) -> str | None:
+        """What the tables of a parameter say to a message that needs TLS; the first that knows it decides."""
+        line = f"{ROUTE_HEADER}: {RouteMark.fresh(requirement, 'portal', 'doctor', 0).sign(b'doctor')}"
+        tables = [table for table in re.split(r"[,\s]+", value) if table]
+        return next((one for table in tables if (one := self._postfix.lookup(table, line))), None)
 
     # -- the transports ---------------------------------------------------------------------------------------
 
@@ -240,6 +254,63 @@ class _Look:
             if found := self._postfix.in_force(service, parameter):
                 yield Finding("cleanup-wrong", f"{CLEANUP} has {parameter}={found}", f"{parameter}=")
 
+    # -- what Postfix writes itself, and what it queues again ------------------------------------------------------
+
+    def _reports(self) -> Iterator[Finding]:
+        """A bounce holds the message, a warning its subject: to a sender elsewhere only under TLS."""
+        for name in REPORTERS:
+            service = self._postfix.service(name, "unix")
+            if service is None:
+                continue
+            if self._postfix.in_force(service, "cleanup_service_name") != RETURN_CLEANUP:
+                yield Finding(
+                    "report-in-clear",
+                    f"what {name} reports to a sender elsewhere would bring a sensitive message there in clear",
+                    f"postconf -P {name}/unix/cleanup_service_name={RETURN_CLEANUP}",
+                )
+            if "bounce" not in self._postfix.in_force(service, "internal_mail_filter_classes"):
+                yield Finding(
+                    "report-in-clear",
+                    f"what {name} reports passes no checks",
+                    f"postconf -P {name}/unix/internal_mail_filter_classes=bounce,notify",
+                )
+        intake = self._settings.worker.submit
+        wanted = f"FILTER {RETURN_TRANSPORT}:[{intake.host}]:{intake.port}"
+        yield from self._finds_mark(RETURN_CLEANUP, ("nested_header_checks", "body_checks"), (wanted, wanted))
+        if self._postfix.service(RETURN_TRANSPORT, "unix") is None:
+            yield Finding("transport-missing", f"master.cf has no {RETURN_TRANSPORT}: bounces would be deferred", _SEE)
+        listener = self._postfix.service(service_name(intake), "inet")
+        restrictions = self._postfix.in_force(listener, "smtpd_recipient_restrictions") if listener else ""
+        if listener and not re.search(rf"check_sender_access\s.*<>\s*=\s*FILTER {TLS_TRANSPORT}:", restrictions):
+            yield Finding(
+                "report-in-clear", f"smtpd {listener.name} does not send reports elsewhere under mandatory TLS", _SEE
+            )
+
+    def _requeued(self) -> Iterator[Finding]:
+        """``postsuper -r`` hands a message to pickup and forgets its FILTER."""
+        pickup = self._postfix.service("pickup", "unix")
+        if pickup and self._postfix.in_force(pickup, "cleanup_service_name") != PICKUP_CLEANUP:
+            yield Finding(
+                "requeued-in-clear",
+                "a sensitive message that is requeued (postsuper -r) would go out in the ordinary way",
+                f"postconf -P pickup/unix/cleanup_service_name={PICKUP_CLEANUP}",
+            )
+        ways = (f"FILTER {TLS_TRANSPORT}:", f"FILTER {AUTHENTICATED_TRANSPORT}:")
+        yield from self._finds_mark(PICKUP_CLEANUP, ("header_checks",), ways)
+
+    def _finds_mark(self, cleanup: str, parameters: tuple[str, ...], ways: tuple[str, str]) -> Iterator[Finding]:
+        """Whether the checks of ``cleanup`` send what carries our header ``ways``, for each level."""
+        service = self._postfix.service(cleanup, "unix")
+        if service is None:
+            yield Finding("cleanup-missing", f"master.cf has no {cleanup}", _SEE)
+            return
+        for parameter in parameters:
+            value = self._postfix.in_force(service, parameter)
+            if tuple(self._answer(value, requirement) for requirement, _ in _WAYS) != ways:
+                yield Finding(
+                    "cleanup-wrong", f"{cleanup} has {parameter}={value}, which does not see our header", _SEE
+                )
+
     # -- what else in this Postfix would send mail elsewhere -----------------------------------------------------
 
     def _conflicts(self) -> Iterator[Finding]:
@@ -268,9 +339,9 @@ class _Look:
             if main[parameter]:
                 yield Finding(
                     "bcc-set",
-                    f"{parameter} = {main[parameter]}: the copy of a sensitive message takes its transport too, "
-                    "and of a held one there is none",
-                    "archive elsewhere, or keep the archive's domain able to do TLS",
+                    f"{parameter} = {main[parameter]}: a copy made here goes out in clear where the message also has "
+                    "recipients who get theirs in the ordinary way, such as those of this site",
+                    "send copies to an internal domain, which never leaves this site, or archive elsewhere",
                 )
         yield from self._lifetime()
 

@@ -7,7 +7,8 @@ what they cannot deliver goes to the worker's intake over loopback and nowhere e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from restante.postconf import Postconf
@@ -16,6 +17,12 @@ from restante.settings import HostPort, Settings
 TLS_TRANSPORT = "restante-tls"
 AUTHENTICATED_TRANSPORT = "restante-auth"
 CLEANUP = "restante-cleanup"
+RETURN_TRANSPORT = "restante-return"
+RETURN_CLEANUP = "restante-returned"
+PICKUP_CLEANUP = "restante-pickup"
+# The daemons that write to a sender about a message, with the message or its headers.
+REPORTERS = ("bounce", "defer", "trace")
+CHECKS = ("header_checks", "nested_header_checks", "body_checks")
 HOP_MAP = "hop"
 HOP_AUTH_MAP = "hop-auth"
 SYSTEM_CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -28,13 +35,18 @@ HEADER_CHECKS = f"""\
 /^X-Restante-Route:/ FILTER {AUTHENTICATED_TRANSPORT}:
 """
 
+RETURN_CHECKS = """\
+# What was sent under mandatory TLS, within a report about it.
+/^X-Restante-Route:/ FILTER {transport}:{next_hop}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the wiring has to know of the Postfix at hand.  The defaults are Debian's.
 
     ``other_milters`` and ``other_non_smtpd_milters`` are the site's own, in order; ``smtpd_chrooted`` says whether
-    smtpd sees only the queue directory.
+    smtpd sees only the queue directory.  ``other_checks`` are the site's own of :data:`CHECKS`.
     """
 
     config_directory: Path = Path("/etc/postfix")
@@ -43,21 +55,34 @@ class Site:
     smtpd_chrooted: bool = True
     other_milters: tuple[str, ...] = ()
     other_non_smtpd_milters: tuple[str, ...] = ()
+    other_checks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PostfixConfiguration:
-    """The wiring: parameters for ``main.cf``, lines to append to ``master.cf``, and the file of header checks."""
+    """The wiring.
+
+    Parameters for ``main.cf``, lines to append to ``master.cf``, options for services that ``master.cf`` has already
+    (as ``postconf -P`` takes them), and two files of checks.
+    """
 
     main_cf: dict[str, str]
     master_cf: str
+    master_options: dict[str, str]
     header_checks: str
     header_checks_path: Path
+    return_checks: str
+    return_checks_path: Path
 
     @property
     def main_cf_text(self) -> str:
         """``main_cf`` in the form of the file."""
         return "".join(f"{name} = {value}\n" for name, value in self.main_cf.items())
+
+    @property
+    def files(self) -> dict[Path, str]:
+        """The files of checks, path to text."""
+        return {self.header_checks_path: self.header_checks, self.return_checks_path: self.return_checks}
 
 
 def site_of(postconf: Postconf, settings: Settings) -> Site:
@@ -74,6 +99,7 @@ def site_of(postconf: Postconf, settings: Settings) -> Site:
         smtpd_chrooted=smtpd.chrooted if smtpd else True,
         other_milters=tuple(one for one in milters(parameters["smtpd_milters"]) if one not in ours),
         other_non_smtpd_milters=tuple(one for one in milters(parameters["non_smtpd_milters"]) if one not in ours),
+        other_checks={name: parameters[name] for name in CHECKS},
     )
 
 
@@ -104,6 +130,7 @@ def render(settings: Settings, site: Site | None = None) -> PostfixConfiguration
     """The wiring that ``settings`` ask for on ``site`` (Debian's defaults when not given)."""
     site = site or Site()
     checks = site.config_directory / "restante_header_checks"
+    return_checks = site.config_directory / "restante_return_checks"
     # Ours comes first, so that a milter that signs sees the message as it leaves, without its subject tag.
     ours = milter_address(settings.milter.socket, site.queue_directory)
     return PostfixConfiguration(
@@ -117,22 +144,44 @@ def render(settings: Settings, site: Site | None = None) -> PostfixConfiguration
             "milter_command_timeout": "30s",
             "milter_content_timeout": f"{settings.milter.timeout_seconds}s",
             "milter_header_checks": f"pcre:{checks}",
+            # One domain without TLS must not fill the intake, which looks at each message as a whole, in memory.
+            f"{TLS_TRANSPORT}_destination_concurrency_limit": "10",
+            f"{AUTHENTICATED_TRANSPORT}_destination_concurrency_limit": "10",
         },
-        master_cf=_master_cf(settings, site),
+        master_cf=_master_cf(settings, site, checks, return_checks),
+        master_options=_master_options(),
         header_checks=HEADER_CHECKS,
         header_checks_path=checks,
+        return_checks=RETURN_CHECKS.format(transport=RETURN_TRANSPORT, next_hop=_next_hop(settings.worker.submit)),
+        return_checks_path=return_checks,
     )
 
 
-def _master_cf(settings: Settings, site: Site) -> str:
+def _master_options() -> dict[str, str]:
+    """Reports pass a cleanup that looks for what they return, and what pickup queues one that finds our header again.
+
+    ``postsuper -r`` hands a message to pickup and forgets its FILTER.
+    """
+    options = {"pickup/unix/cleanup_service_name": PICKUP_CLEANUP}
+    for name in REPORTERS:
+        options[f"{name}/unix/cleanup_service_name"] = RETURN_CLEANUP
+        # Postfix's own mail passes no checks otherwise.
+        options[f"{name}/unix/internal_mail_filter_classes"] = "bounce,notify"
+    return options
+
+
+def _master_cf(settings: Settings, site: Site, checks: Path, return_checks: Path) -> str:
     worker = settings.worker
     entries = (
         _transport(TLS_TRANSPORT, "encrypt", "policy", settings, site),
         _transport(AUTHENTICATED_TRANSPORT, "secure", "policy-auth", settings, site),
         _listener(worker.reinject_tls, f"{TLS_TRANSPORT}:", worker.socketmap, site),
         _listener(worker.reinject_authenticated, f"{AUTHENTICATED_TRANSPORT}:", worker.socketmap, site),
-        _listener(worker.submit, "", worker.socketmap, site),
+        _submission(settings, site),
         _cleanup(site),
+        _return_transport(),
+        _return_cleanup(site, return_checks),
+        _pickup_cleanup(site, checks, return_checks),
     )
     return "\n".join(entries)
 
@@ -186,11 +235,53 @@ def _within(socket: Path, site: Site) -> str:
 
 
 def _listener(endpoint: HostPort, content_filter: str, socketmap: Path, site: Site) -> str:
-    """A loopback smtpd without our milter.  The site's other milters stay, so that what leaves is signed."""
-    what = f"Re-injection towards {content_filter}" if content_filter else "Our own notices"
+    """A re-injection smtpd."""
+    # Where a next hop is agreed for the recipient's domain, the worker says so, and FILTER replaces the MX hosts.
+    hops = HOP_AUTH_MAP if content_filter == f"{AUTHENTICATED_TRANSPORT}:" else HOP_MAP
+    table = f"socketmap:{_within(socketmap, site)}:{hops}"
     options = {
-        "syslog_name": "postfix/restante-submit" if not content_filter else "postfix/restante-reinject",
+        **_listener_options(site),
+        "syslog_name": "postfix/restante-reinject",
         "content_filter": content_filter,
+        "smtpd_recipient_restrictions": f"check_recipient_access,{table},permit_mynetworks,reject",
+        # The first smtpd has asked already; a recipient that has gone since is bounced, not refused.
+        "receive_override_options": "no_unknown_recipient_checks",
+    }
+    return _smtpd(f"Re-injection towards {content_filter}.", endpoint, options, site)
+
+
+def _submission(settings: Settings, site: Site) -> str:
+    """Where our own notices come in, and reports about sensitive messages, by their empty sender.
+
+    Reports to people of this site go the ordinary way, to anyone else under mandatory TLS.
+    """
+    internal = " ".join(f"{domain}=OK" for domain in dict.fromkeys((*settings.internal_domains, settings.hostname)))
+    restrictions = (
+        f"check_recipient_access inline:{{ {internal} }}",
+        f"check_sender_access inline:{{ {{ <> = FILTER {TLS_TRANSPORT}: }} }}",
+        "permit_mynetworks",
+        "reject",
+    )
+    options = {
+        **_listener_options(site),
+        "syslog_name": "postfix/restante-submit",
+        "content_filter": "",
+        "smtpd_recipient_restrictions": ", ".join(restrictions),
+        # A domain below an internal one is none, as in the milter.
+        "parent_domain_matches_subdomains": "",
+        "smtpd_null_access_lookup_key": "<>",
+    }
+    return _smtpd("Our own notices, and reports about sensitive messages.", settings.worker.submit, options, site)
+
+
+def _smtpd(comment: str, endpoint: HostPort, options: dict[str, str], site: Site) -> str:
+    chroot = "y" if site.smtpd_chrooted else "n"
+    return _entry(comment, f"{service_name(endpoint)} inet n - {chroot} - - smtpd", options)
+
+
+def _listener_options(site: Site) -> dict[str, str]:
+    """A loopback smtpd without our milter.  The site's other milters stay, so that what leaves is signed."""
+    return {
         "cleanup_service_name": CLEANUP,
         "smtpd_milters": ",".join(site.other_milters),
         "mynetworks": "127.0.0.0/8,[::1]/128",
@@ -198,7 +289,6 @@ def _listener(endpoint: HostPort, content_filter: str, socketmap: Path, site: Si
         "smtpd_helo_restrictions": "",
         "smtpd_sender_restrictions": "",
         "smtpd_relay_restrictions": "permit_mynetworks,reject",
-        "smtpd_recipient_restrictions": "permit_mynetworks,reject",
         "smtpd_data_restrictions": "",
         "smtpd_end_of_data_restrictions": "",
         "smtpd_proxy_filter": "",
@@ -215,15 +305,6 @@ def _listener(endpoint: HostPort, content_filter: str, socketmap: Path, site: Si
         # The message was within the limit when it came; our headers must not push it over.
         "message_size_limit": "0",
     }
-    if content_filter:
-        # Where a next hop is agreed for the recipient's domain, the worker says so, and FILTER replaces the MX hosts.
-        hops = HOP_AUTH_MAP if content_filter == f"{AUTHENTICATED_TRANSPORT}:" else HOP_MAP
-        table = f"socketmap:{_within(socketmap, site)}:{hops}"
-        options["smtpd_recipient_restrictions"] = f"check_recipient_access,{table},permit_mynetworks,reject"
-        # The first smtpd has asked already; a recipient that has gone since is bounced, not refused.
-        options["receive_override_options"] = "no_unknown_recipient_checks"
-    chroot = "y" if site.smtpd_chrooted else "n"
-    return _entry(f"{what}.", f"{service_name(endpoint)} inet n - {chroot} - - smtpd", options)
 
 
 def _cleanup(site: Site) -> str:
@@ -243,8 +324,62 @@ def _cleanup(site: Site) -> str:
         "recipient_bcc_maps": "",
         "message_size_limit": "0",
     }
+    return _cleanup_entry("Queues what comes over the listeners above.", CLEANUP, options, site)
+
+
+def _cleanup_entry(comment: str, name: str, options: dict[str, str], site: Site) -> str:
     chroot = "y" if site.smtpd_chrooted else "n"
-    return _entry("Queues what comes over the listeners above.", f"{CLEANUP} unix n - {chroot} - 0 cleanup", options)
+    return _entry(comment, f"{name} unix n - {chroot} - 0 cleanup", options)
+
+
+def _return_transport() -> str:
+    """Brings a report about a sensitive message to the listener for it, over loopback and nowhere else."""
+    options = {
+        "syslog_name": f"postfix/{RETURN_TRANSPORT}",
+        "smtp_tls_security_level": "none",
+        "smtp_tls_policy_maps": "",
+        "smtp_tls_wrappermode": "no",
+        "smtp_fallback_relay": "",
+        "smtp_sasl_auth_enable": "no",
+        "smtp_discard_ehlo_keywords": "",
+        "smtp_discard_ehlo_keyword_address_maps": "",
+        "smtp_header_checks": "",
+        "smtp_body_checks": "",
+        # The listener takes loopback alone.
+        "smtp_bind_address": "",
+        "smtp_bind_address6": "",
+    }
+    return _entry("Reports about sensitive messages.", f"{RETURN_TRANSPORT} unix - - n - - smtp", options)
+
+
+def _return_cleanup(site: Site, return_checks: Path) -> str:
+    """Queues bounces, warnings and success reports.  One that returns our header takes the transport for it.
+
+    The header stands in a message/rfc822 part, or in the body of a text/rfc822-headers part.
+    """
+    options = {
+        "header_checks": "",
+        "mime_header_checks": "",
+        "nested_header_checks": f"pcre:{return_checks}",
+        "body_checks": f"pcre:{return_checks}",
+        "body_checks_size_limit": "2147483647",
+        "disable_mime_input_processing": "no",
+        "milter_header_checks": "",
+        "non_smtpd_milters": "",
+    }
+    return _cleanup_entry("Queues what Postfix reports to senders.", RETURN_CLEANUP, options, site)
+
+
+def _pickup_cleanup(site: Site, checks: Path, return_checks: Path) -> str:
+    """Queues what sendmail(1) takes, and what ``postsuper -r`` requeues, with the way that it had.
+
+    A forged header gives a message mandatory TLS, and nothing else.
+    """
+    own = {"header_checks": checks, "nested_header_checks": return_checks, "body_checks": return_checks}
+    options = {
+        name: ",".join(filter(None, (f"pcre:{path}", site.other_checks.get(name, "")))) for name, path in own.items()
+    }
+    return _cleanup_entry("Queues what comes by pickup.", PICKUP_CLEANUP, options, site)
 
 
 def service_name(endpoint: HostPort) -> str:

@@ -31,6 +31,10 @@ def postfix(invocation: Invocation, config_directory: Path | None) -> None:
     click.echo(wiring.main_cf_text)
     click.echo(f"# ---- appended to {site.config_directory}/master.cf")
     click.echo(wiring.master_cf)
-    click.echo(f"# ---- as {wiring.header_checks_path}")
-    click.echo(wiring.header_checks)
+    click.echo("# ---- for services that master.cf has already, to be run once")
+    for option, value in wiring.master_options.items():
+        click.echo(f"postconf -c {site.config_directory} -P {option}={value}")
+    for path, text in wiring.files.items():
+        click.echo(f"\n# ---- as {path}")
+        click.echo(text)
     click.echo("# ---- then: postfix reload; restante doctor")

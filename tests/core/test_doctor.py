@@ -108,8 +108,9 @@ def _configure_postfix(found: Installation, queue: Path) -> None:
         main.write(wiring.main_cf_text)
     with (found.postfix / "master.cf").open("a") as master:
         master.write(wiring.master_cf)
-    wiring.header_checks_path.write_text(wiring.header_checks)
-    found.settle()
+    for path, text in wiring.files.items():
+        path.write_text(text)
+    found.postconf("-P", *(f"{option}={value}" for option, value in wiring.master_options.items()))
 
 
 @pytest.fixture
@@ -291,6 +292,21 @@ MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
     ),
     "no cleanup": ("cleanup-missing", _without("restante-cleanup/unix")),
     "cleanup adds copies": ("cleanup-wrong", _service("restante-cleanup/unix/always_bcc", "archive@site.example")),
+    "bounces queued like the site's mail": (
+        "report-in-clear",
+        _service("bounce/unix/cleanup_service_name", "cleanup"),
+    ),
+    "warnings unchecked": ("report-in-clear", _service("defer/unix/internal_mail_filter_classes", "")),
+    "reports sent on in the ordinary way": (
+        "report-in-clear",
+        _service("127.0.0.1:10027/inet/smtpd_recipient_restrictions", "permit_mynetworks,reject"),
+    ),
+    "no transport for reports": ("transport-missing", _without("restante-return/unix")),
+    "no cleanup for reports": ("cleanup-missing", _without("restante-returned/unix")),
+    "reports with headers alone unchecked": ("cleanup-wrong", _service("restante-returned/unix/body_checks", "")),
+    "pickup queues like the site": ("requeued-in-clear", _service("pickup/unix/cleanup_service_name", "cleanup")),
+    "no cleanup for pickup": ("cleanup-missing", _without("restante-pickup/unix")),
+    "requeued mail unchecked": ("cleanup-wrong", _service("restante-pickup/unix/header_checks", "")),
     "relayhost": ("relayhost-set", _main("relayhost=[relay.site.example]")),
     "content filter": ("content-filter-set", _main("content_filter=smtp:[127.0.0.1]:10024")),
     "FILTER in the site's header checks": ("content-filter-set", _own_filter),
@@ -375,5 +391,8 @@ def test_the_command_prints_the_wiring(installation: Installation) -> None:
     result = CliRunner().invoke(cli, [*arguments, str(installation.postfix)])
     assert result.exit_code == 0
     wiring = render(installation.settings, site_of(Postconf(installation.postfix), installation.settings))
-    for part in (wiring.main_cf_text, wiring.master_cf, wiring.header_checks, os.fspath(wiring.header_checks_path)):
+    for path, text in wiring.files.items():
+        assert text in result.output
+        assert os.fspath(path) in result.output
+    for part in (wiring.main_cf_text, wiring.master_cf, *wiring.master_options):
         assert part in result.output

@@ -65,14 +65,16 @@ postlog   unix-dgram n - n - 1 postlogd
 class PostfixConfig:
     """What a test adds: ``main_cf`` settings, ``master_cf`` lines, and files beside them (name to text).
 
-    ``port`` is the smtpd's, on all addresses of a namespace or on 127.0.0.1 of the host.  ``relay`` maps domains of
-    this site to the address of the host that keeps their mailboxes.
+    ``master_options`` are set on the services of master.cf, as ``postconf -P`` takes them.  ``port`` is the smtpd's,
+    on all addresses of a namespace or on 127.0.0.1 of the host.  ``relay`` maps domains of this site to the address of
+    the host that keeps their mailboxes.
     """
 
     hostname: str = "mta.example"
     port: int = 25
     main_cf: Mapping[str, str] = field(default_factory=dict)
     master_cf: str = ""
+    master_options: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     relay: Mapping[str, str] = field(default_factory=dict)
 
@@ -134,6 +136,9 @@ class PrivatePostfix:
         (self.config / "master.cf").write_text(_SERVICES.format(listen=listen) + config.master_cf, encoding="utf-8")
         for name, text in config.files.items():
             (self.config / name).write_text(text, encoding="utf-8")
+        if config.master_options:
+            options = [f"{option}={value}" for option, value in config.master_options.items()]
+            run_command(["postconf", "-c", str(self.config), "-P", *options])
 
     def start(self) -> None:
         """Start the master and wait for its smtpd.  Raises :class:`LabError` with the log when it does not come.

@@ -184,7 +184,8 @@ class RestanteServices:
             config,
             main_cf={**config.main_cf, **lines.main_cf},
             master_cf=config.master_cf + lines.master_cf,
-            files={**config.files, lines.header_checks_path.name: lines.header_checks},
+            master_options=lines.master_options,
+            files={**config.files, **{path.name: text for path, text in lines.files.items()}},
         )
 
     def _readiness(self, service: Service) -> Callable[[], bool]:

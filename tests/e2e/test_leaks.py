@@ -1,0 +1,148 @@
+"""Ways by which a sensitive message left in clear although its delivery was safe, each shown to be shut."""
+
+from __future__ import annotations
+
+from email.policy import SMTP
+
+import pytest
+
+from tests.e2e.test_local_submission import hand_to_sendmail
+from tests.e2e.world import SENDER, World
+from tests.lab.peers import Peer, ReceivedMail
+
+
+def _reports(peer: Peer, recipient: str) -> list[ReceivedMail]:
+    return [one for one in peer.mails() if one.sender == "" and recipient in one.recipients]
+
+
+@pytest.mark.behaviour("F12")
+def test_a_bounce_does_not_bring_the_message_to_a_sender_elsewhere_in_clear(world: World) -> None:
+    peer, refuses = world.peer("clear"), world.peer("rcpt-550")
+    sender, recipient = f"ext@{peer.domain}", f"nobody@{refuses.domain}"
+    world.post(recipient, sender=sender)
+    world.lab.postfix.wait_for_log(rf"restante-tls/smtp.*to=<{sender}>.*status=", 20)
+    assert peer.mails() == []
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+def test_a_bounce_reaches_a_sender_elsewhere_under_tls(world: World) -> None:
+    peer, refuses = world.peer("tls"), world.peer("rcpt-550")
+    sender, recipient = f"ext@{peer.domain}", f"nobody@{refuses.domain}"
+    world.post(recipient, sender=sender)
+    (bounce,) = peer.wait_for_mails(1, 20, lambda one: one.sender == "")
+    assert bounce.tls
+    assert recipient in bounce.content.decode("utf-8", "replace")
+    world.settle()
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+@pytest.mark.parametrize("returned", ["FULL", "HDRS"])
+def test_a_bounce_reaches_a_sender_of_this_site_in_the_ordinary_way(world: World, returned: str) -> None:
+    refuses = world.peer("rcpt-550")
+    recipient = f"nobody@{refuses.domain}"
+    world.post(recipient, options=[f"RET={returned}"])
+    (bounce,) = world.lab.mailboxes.wait_for_mails(1, 20, lambda one: one.sender == "" and SENDER in one.recipients)
+    assert recipient in bounce.content.decode("utf-8", "replace")
+    world.settle()
+    assert len(_reports(world.lab.mailboxes, SENDER)) == 1
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+def test_a_bounce_with_headers_alone_keeps_the_subject_from_the_wire(world: World) -> None:
+    peer, refuses = world.peer("clear"), world.peer("rcpt-550")
+    sender, recipient = f"ext@{peer.domain}", f"nobody@{refuses.domain}"
+    world.post(recipient, sender=sender, options=["RET=HDRS"])
+    world.lab.postfix.wait_for_log(rf"restante-tls/smtp.*to=<{sender}>.*status=", 20)
+    assert peer.mails() == []
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+def test_a_report_of_success_keeps_the_subject_from_the_wire(world: World) -> None:
+    peer, loses = world.peer("clear"), world.seen_with_tls()
+    sender, recipient = f"ext@{peer.domain}", f"bob@{loses.domain}"
+    loses.behave("clear")
+    # The intake offers no DSN, so Postfix itself reports that it has handed the message on.
+    world.post(recipient, sender=sender, rcpt_options=["NOTIFY=SUCCESS"])
+    world.wait_until_held(recipient)
+    world.lab.postfix.wait_for_log(rf"restante-tls/smtp.*to=<{sender}>.*status=", 20)
+    assert world.mails(peer) == []
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("O2")
+def test_a_bounce_of_an_ordinary_message_goes_out_as_ever(world: World) -> None:
+    peer, refuses = world.peer("clear"), world.peer("rcpt-550")
+    sender, recipient = f"ext@{peer.domain}", f"nobody@{refuses.domain}"
+    assert world.send(world.ordinary(recipient, sender=sender), recipient, sender=sender).accepted
+    (bounce,) = peer.wait_for_mails(1, 20, lambda one: one.sender == "")
+    assert not bounce.tls
+    assert world.marker.encode() in bounce.content
+
+
+def _requeue(world: World) -> None:
+    """Have everything that is queued held, requeued and tried again; wait until pickup has taken it."""
+    postfix = world.lab.postfix
+    config = str(postfix.config)
+    before = len(postfix.log())
+    postfix.run(["postsuper", "-c", config, "-h", "ALL"])
+    postfix.run(["postsuper", "-c", config, "-r", "ALL"])
+    postfix.run(["postkick", "-c", config, "public", "pickup", "W"])
+    postfix.wait_for_log(r"pickup\[.*orig_id=", after=before)
+
+
+@pytest.mark.behaviour("F12")
+def test_a_message_that_is_requeued_still_takes_mandatory_tls(world: World) -> None:
+    peer = world.seen_with_tls()
+    peer.behave("data-451")
+    before = len(world.lab.postfix.log())
+    recipient = f"bob@{peer.domain}"
+    world.post(recipient)
+    world.lab.postfix.wait_for_log(rf"to=<{recipient}>.*status=deferred", after=before)
+    peer.behave("clear")
+    _requeue(world)
+    world.wait_until_held(recipient)
+    assert world.mails(peer) == []
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+def test_a_bounce_that_is_requeued_still_takes_mandatory_tls(world: World) -> None:
+    peer, refuses = world.seen_with_tls(), world.peer("rcpt-550")
+    peer.behave("data-451")
+    sender = f"ext@{peer.domain}"
+    before = len(world.lab.postfix.log())
+    # A message to one recipient bounces whole, and the bounce waits for its peer.
+    postfix = world.lab.postfix
+    postfix.run(["postconf", "-c", str(postfix.config), "-e", "bounce_queue_lifetime=1d"])
+    postfix.reload()
+    try:
+        world.post(f"nobody@{refuses.domain}", sender=sender)
+        postfix.wait_for_log(rf"restante-tls/smtp.*to=<{sender}>.*status=deferred", 20, after=before)
+        peer.behave("clear")
+        before = len(postfix.log())
+        _requeue(world)
+        postfix.wait_for_log(rf"restante-tls/smtp.*to=<{sender}>.*status=", 20, after=before)
+        assert world.mails(peer) == []
+        world.assert_never_clear()
+    finally:
+        postfix.run(["postconf", "-c", str(postfix.config), "-e", "bounce_queue_lifetime=0"])
+        postfix.reload()
+
+
+@pytest.mark.behaviour("F12")
+def test_a_forged_header_from_a_program_of_this_host_takes_nothing_from_the_milters_decision(world: World) -> None:
+    peer, able = world.peer("clear"), world.peer("tls")
+    message = world.sensitive(f"bob@{able.domain}")
+    outer = world.sensitive(f"bob@{able.domain}")
+    message["X-Restante-Route"] = "tls level=encrypted AAAA"
+    outer.add_attachment(message)
+    outer.add_attachment("X-Restante-Route: tls level=encrypted AAAA\n", subtype="rfc822-headers")
+    hand_to_sendmail(world, outer.as_bytes(policy=SMTP), f"bob@{able.domain}", f"carol@{peer.domain}")
+    (received,) = world.wait_for_mail(able)
+    assert received.tls
+    world.wait_until_held(f"carol@{peer.domain}")
+    world.assert_never_clear()
