@@ -65,6 +65,7 @@ class Installation:
             "milter.socket": str(self.socket),
             "worker.socketmap": str(self.worker_socket),
             "milter.verdict_seconds": "2",
+            "milter.processes": "2",
             **settings,
         }
         argv = ["init", "--directory", str(folder), "--hostname", "mta.example", "--organisation", "Test"]
