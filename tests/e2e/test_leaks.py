@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.policy import SMTP
 
 import pytest
@@ -83,6 +85,26 @@ def test_a_bounce_of_an_ordinary_message_goes_out_as_ever(world: World) -> None:
     assert world.marker.encode() in bounce.content
 
 
+@contextmanager
+def _configured(world: World, parameter: str, value: str) -> Iterator[None]:
+    """The MTA with another value of ``parameter``."""
+    postfix = world.lab.postfix
+    config = str(postfix.config)
+    before = postfix.run(["postconf", "-c", config, "-h", parameter]).strip()
+    _set(world, parameter, value)
+    try:
+        yield
+    finally:
+        _set(world, parameter, before)
+
+
+def _set(world: World, parameter: str, value: str) -> None:
+    postfix = world.lab.postfix
+    postfix.run(["postconf", "-c", str(postfix.config), "-e", f"{parameter}={value}"])
+    # Postfix waits until the file is two seconds old: a process that reads it earlier sleeps so long, no more.
+    postfix.reload()
+
+
 def _requeue(world: World) -> None:
     """Have everything that is queued held, requeued and tried again; wait until pickup has taken it."""
     postfix = world.lab.postfix
@@ -117,9 +139,7 @@ def test_a_bounce_that_is_requeued_still_takes_mandatory_tls(world: World) -> No
     before = len(world.lab.postfix.log())
     # A message to one recipient bounces whole, and the bounce waits for its peer.
     postfix = world.lab.postfix
-    postfix.run(["postconf", "-c", str(postfix.config), "-e", "bounce_queue_lifetime=1d"])
-    postfix.reload()
-    try:
+    with _configured(world, "bounce_queue_lifetime", "1d"):
         world.post(f"nobody@{refuses.domain}", sender=sender)
         postfix.wait_for_log(rf"restante-tls/smtp.*to=<{sender}>.*status=deferred", 20, after=before)
         peer.behave("clear")
@@ -128,9 +148,6 @@ def test_a_bounce_that_is_requeued_still_takes_mandatory_tls(world: World) -> No
         postfix.wait_for_log(rf"restante-tls/smtp.*to=<{sender}>.*status=", 20, after=before)
         assert world.mails(peer) == []
         world.assert_never_clear()
-    finally:
-        postfix.run(["postconf", "-c", str(postfix.config), "-e", "bounce_queue_lifetime=0"])
-        postfix.reload()
 
 
 @pytest.mark.behaviour("F12")
@@ -145,4 +162,49 @@ def test_a_forged_header_from_a_program_of_this_host_takes_nothing_from_the_milt
     (received,) = world.wait_for_mail(able)
     assert received.tls
     world.wait_until_held(f"carol@{peer.domain}")
+    world.assert_never_clear()
+
+
+def _archive(recipient: str, copy: str) -> str:
+    return f"inline:{{ {{ {recipient} = {copy} }} }}"
+
+
+@pytest.mark.behaviour("F12")
+@pytest.mark.parametrize("archive", ["tls", "clear"])
+def test_an_archives_copy_of_what_goes_under_tls_takes_the_same_way(world: World, archive: str) -> None:
+    able, keeper = world.peer("tls"), world.peer(archive)
+    recipient, copy = f"bob@{able.domain}", f"copy@{keeper.domain}"
+    with _configured(world, "recipient_bcc_maps", _archive(recipient, copy)):
+        world.post(recipient)
+        assert world.wait_for_mail(able)[0].tls
+        if archive == "tls":
+            assert world.wait_for_mail(keeper)[0].tls
+        else:
+            world.wait_until_held(copy)
+    world.settle()
+    assert all(one.tls for one in world.mails(keeper))
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+def test_of_a_message_that_is_held_for_all_there_is_no_copy(world: World) -> None:
+    unable, keeper = world.peer("clear"), world.peer("clear")
+    recipient = f"bob@{unable.domain}"
+    with _configured(world, "recipient_bcc_maps", _archive(recipient, f"copy@{keeper.domain}")):
+        world.post(recipient)
+        world.wait_until_held(recipient)
+        world.settle()
+    assert keeper.mails() == []
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+def test_a_copy_for_an_archive_of_this_site_stays_here(world: World) -> None:
+    unable = world.peer("clear")
+    recipient = f"bob@{unable.domain}"
+    with _configured(world, "recipient_bcc_maps", _archive(recipient, "copy@site.example")):
+        world.post(recipient, "joe@site.example")
+        world.wait_until_held(recipient)
+        world.lab.mailboxes.wait_for_mails(1, 15, lambda one: "copy@site.example" in one.recipients)
+        world.settle()
     world.assert_never_clear()
