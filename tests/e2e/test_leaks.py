@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import smtplib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.policy import SMTP
 
 import pytest
 
+from restante.store import holding
 from tests.e2e.test_local_submission import hand_to_sendmail
-from tests.e2e.world import SENDER, World
+from tests.e2e.test_review import quarantined
+from tests.e2e.world import SENDER, World, text_of
+from tests.lab.mail import TIMEOUT_SECONDS
 from tests.lab.peers import Peer, ReceivedMail
 
 
@@ -208,3 +213,74 @@ def test_a_copy_for_an_archive_of_this_site_stays_here(world: World) -> None:
         world.lab.mailboxes.wait_for_mails(1, 15, lambda one: "copy@site.example" in one.recipients)
         world.settle()
     world.assert_never_clear()
+
+
+def _send_beside_a_colleague(world: World, path: str) -> int:
+    """Send a sensitive message to somebody of this site and to ``RCPT TO:path``; the reply to the latter."""
+    content = world.sensitive("undisclosed@site.example").as_bytes(policy=SMTP)
+
+    def session() -> int:
+        with smtplib.SMTP(world.lab.mta.ipv4, world.lab.server.port, timeout=TIMEOUT_SECONDS) as client:
+            client.ehlo()
+            client.docmd("MAIL", f"FROM:<{SENDER}>")
+            client.docmd("RCPT", "TO:<joe@site.example>")
+            code, _ = client.docmd("RCPT", f"TO:{path}")
+            client.data(content)
+            return code
+
+    return world.lab.mta.call(session)
+
+
+# Postfix reduces each of them to user@DOMAIN, and finds none of them again when a milter asks to delete it.
+ODD_PATHS = (
+    "<@relay.example:user@DOMAIN>",
+    "<@a,@b:user@DOMAIN>",
+    "<<user@DOMAIN>>",
+    "<grp:user@DOMAIN;>",
+    "<user@DOMAIN(comment)>",
+    "<user@site.example(@DOMAIN)>",
+    "< user@DOMAIN >",
+)
+
+
+@pytest.mark.behaviour("F12")
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_a_recipient_written_oddly_beside_one_of_this_site_gets_nothing_in_clear(world: World, path: str) -> None:
+    peer = world.peer("clear")
+    world.look(peer.domain)
+    code = _send_beside_a_colleague(world, path.replace("DOMAIN", peer.domain))
+    world.lab.mailboxes.wait_for_mails(1, 15, lambda one: "joe@site.example" in one.recipients)
+    world.settle()
+    assert world.mails(peer) == []
+    world.assert_never_clear()
+    # A blank beside the address is the one that Postfix itself takes away before anybody asks.
+    assert code == 553 or path == "< user@DOMAIN >"
+
+
+@pytest.mark.behaviour("F12")
+def test_the_mark_of_a_real_notice_opens_no_way_for_another_message(world: World) -> None:
+    peer = world.peer("clear")
+    world.look(peer.domain)
+    world.post(f"bob@{peer.domain}")
+    for notice in (world.wait_for_notice(SENDER), world.wait_for_notice(f"bob@{peer.domain}")):
+        recipient = f"carol{len(world.held())}@{peer.domain}"
+        message = world.sensitive(recipient)
+        message["X-Restante-Notice"] = "".join(str(notice.message["X-Restante-Notice"]).splitlines())
+        assert world.send(message, recipient).accepted
+        world.wait_until_held(recipient)
+    world.settle()
+    assert world.mails(peer) == []
+    world.assert_never_clear()
+
+
+@pytest.mark.behaviour("F12")
+def test_a_notice_that_the_mta_routes_outside_holds_no_link_that_opens_without_a_code(world: World) -> None:
+    peer = world.peer("clear")
+    world.look(peer.domain)
+    # Postfix reads a percent sign as routing only in the domains of mydestination.
+    with _configured(world, "mydestination", "site.example"):
+        held = quarantined(world, f"bob%{peer.domain}@site.example")
+        holding.release_to_portal(world.store, held.delivery_id, actor="admin:test", now=time.time())
+        (notice,) = peer.wait_for_mails(1, 20)
+        assert "access code" in text_of(notice)
+        world.assert_never_clear()
