@@ -83,6 +83,15 @@ senders = ["{REFUSED}"]
 name = "portal-only.example"
 mode = "portal-only"
 
+# The worker remembers what it saw of a domain: tests whose peers behave differently have one each.
+[[domain]]
+name = "portal-crowd.example"
+mode = "portal-only"
+
+[[domain]]
+name = "portal-lost.example"
+mode = "portal-only"
+
 [[domain]]
 name = "partner.example"
 tls = "authenticated"
