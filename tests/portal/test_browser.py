@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+from sqlalchemy import update
 
 from restante.settings import HostPort
 from restante.store import admins, holding
-from restante.store.models import DeliveryState
+from restante.store.models import Delivery, DeliveryState
+from restante.vault import Sealer, generate_keypair
 from tests.portal import letters
 from tests.portal.conftest import RECIPIENT, Post, make_post, make_settings
 from tests.portal.server import PortalServer, free_port
@@ -76,7 +78,8 @@ class Visit:
         self.page.goto(self.url + path)
 
     def look(self, state: str) -> None:
-        """axe reports nothing here, at two widths, and nothing sticks out at 320 px."""
+        """axe reports nothing here, and nothing sticks out: at 1280 px, at 320 px (that is a zoom of 400 %), and there
+        with letters of twice their size (WCAG 2.2, 1.4.4 and 1.4.10)."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(self.axe)
         self.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
@@ -87,9 +90,20 @@ class Visit:
             if SHOTS:
                 shot = Path(SHOTS) / f"{self.name}-{state}-{self.scheme}-{width}.png"
                 self.page.screenshot(path=shot, full_page=True)
-            overflow = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert overflow <= 0, f"{state} at {width} px is {overflow} px too wide"
+            self._sticks_out_nowhere(f"{state} at {width} px")
+        self.page.evaluate("document.documentElement.style.fontSize = '200%'")
+        self._sticks_out_nowhere(f"{state} at 320 px with letters of twice their size")
+        if SHOTS:
+            shot = Path(SHOTS) / f"{self.name}-{state}-{self.scheme}-320-large.png"
+            self.page.screenshot(path=shot, full_page=True)
+        self.page.evaluate("document.documentElement.style.fontSize = ''")
         self.page.set_viewport_size({"width": 1280, "height": 900})
+
+    def _sticks_out_nowhere(self, where: str) -> None:
+        overflow = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"{where} is {overflow} px too wide"
+        link = self.page.evaluate("document.querySelector('.skip').getBoundingClientRect().right")
+        assert link <= 0, f"{where} shows {link} px of the link that only the keyboard reaches"
 
 
 @pytest.mark.behaviour("P13")
@@ -207,6 +221,73 @@ def test_a_whole_review(context: BrowserContext, office: Post) -> None:
     page.get_by_role("button", name="Sign out").click()
     visit.go("/admin/")
     assert page.get_by_role("heading", name="Sign in").is_visible()
+
+
+@pytest.mark.behaviour("P1")
+@pytest.mark.behaviour("P13")
+def test_a_pickup_with_the_own_address(context: BrowserContext, office: Post) -> None:
+    link = office.waiting(letters.RICH)
+    visit = Visit(context, office, "pickup-address")
+    page = visit.page
+    visit.go(f"/p/{link.token}")
+    visit.look("landing")
+    address = page.get_by_label("Your e-mail address")
+    for number in range(6):
+        address.fill("someone@else.example")
+        page.get_by_role("button", name="Open the message").click()
+        said = page.get_by_role("alert").inner_text()
+        if number == 0:
+            assert said.startswith("The notice did not go to that address")
+            visit.look("wrong-address")
+    assert said.startswith("Too many wrong tries")
+    visit.look("throttled")
+
+
+@pytest.mark.behaviour("P13")
+def test_pages_for_what_goes_wrong(context: BrowserContext, office: Post) -> None:
+    tag = os.urandom(4).hex()
+    lost = office.hold(recipients=(f"lost@{tag}.example",), vault=Sealer("old", generate_keypair()[1]))[0]
+    odd = office.hold(recipients=(f"odd@{tag}.example",), state=DeliveryState.REJECTED)[0]
+    visit = Visit(context, office, "wrong")
+    page = visit.page
+    link = office.waiting()
+
+    def status_of(path: str) -> int:
+        answer = page.goto(visit.url + path)
+        assert answer is not None
+        return answer.status
+
+    assert status_of("/nothing") == 404
+    visit.look("404")
+    visit.go(f"/p/{link.token}")
+    context.clear_cookies()
+    page.get_by_label("Your e-mail address").fill(RECIPIENT)
+    page.get_by_role("button", name="Open the message").click()
+    assert page.get_by_role("heading", name="Please try once more").is_visible()
+    visit.look("400")
+    _sign_in(visit)
+    assert status_of(f"/admin/messages/{lost}") == 503
+    visit.look("503")
+    with office.store.write() as session:  # a time that no calendar has: a defect, as far as the page is concerned
+        session.execute(update(Delivery).where(Delivery.id == odd).values(created_at=1e18))
+    assert status_of(f"/admin/?state=rejected&domain={tag}.example") == 500
+    visit.look("500")
+    with office.store.write() as session:
+        session.execute(update(Delivery).where(Delivery.id == odd).values(created_at=office.clock()))
+
+
+@pytest.mark.behaviour("P13")
+def test_sign_in_after_too_many_tries(context: BrowserContext, office: Post) -> None:
+    visit = Visit(context, office, "review")
+    page = visit.page
+    visit.go("/admin/sign-in")
+    name = os.urandom(4).hex()
+    for _ in range(6):
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill("wrong password")
+        page.get_by_role("button", name="Sign in").click()
+    assert "oo many" in page.get_by_role("alert").inner_text()
+    visit.look("sign-in-throttled")
 
 
 @pytest.mark.behaviour("P13")
