@@ -44,14 +44,15 @@ class Restante:
         self.database = directory / "restante.db"
         self._settings = directory / "restante.toml"
 
-    def install(self, socket: Path) -> None:
-        """Settings, policy, keys, database."""
+    def install(self, socket: Path, *settings: str) -> None:
+        """Settings, policy, keys, database.  Further ``settings`` are written ``section.key=value``."""
         self._run(
             *("init", "--directory", str(self.directory), "--hostname", "mta.bench.example"),
             *("--organisation", "Bench", "--portal-url", "http://127.0.0.1:8080"),
             *("--notice-sender", "restante@site.example", "--internal-domain", "site.example"),
             *("--database", f"sqlite:///{self.database}"),
             *("--set", f"milter.socket={socket}", "--set", f"worker.socketmap={socket.with_name('worker.sock')}"),
+            *(part for setting in settings for part in ("--set", setting)),
         )
         with (self.directory / "policy.toml").open("a", encoding="utf-8") as policy:
             policy.write(_POLICY)

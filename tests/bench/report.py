@@ -7,6 +7,8 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tests.bench import lookups
+from tests.bench.lookups import Lookups
 from tests.bench.memory import Growth
 from tests.bench.micro import Micro
 from tests.bench.rounds import Effort, Result
@@ -45,6 +47,7 @@ class Report:
     peaks: dict[str, dict[int, int]]
     growth: list[Growth]
     micro: Micro
+    lookups: list[Lookups]
 
     def goals(self) -> list[Goal]:
         """What DESIGN.md asks, in the order of its table."""
@@ -65,6 +68,11 @@ class Report:
             Goal("prefilter", self.micro.prefilter_mb_s, ">=", 100, "MB/s"),
             Goal("prefilter by one-by-one re", self.micro.prefilter_mb_s / self.micro.one_by_one_mb_s, ">=", 20),
             Goal("verdict from memory", self.micro.verdict_us, "<=", 50, "µs"),
+            *(
+                Goal(f"cached lookups, {result.name}", result.rate, ">=", lookups.GOAL, "/s")
+                for result in self.lookups
+                if result.name != lookups.PEER
+            ),
         ]
 
     def table(self) -> str:
@@ -92,11 +100,16 @@ class Report:
             f"{result.name:26} {result.rate:10.1f} {result.ratio(self.holding[0]):11.2f} {result.milter_cpu:25.0f}"
             for result in self.holding
         ]
+        lines += ["", f"{'cached lookups':26} {'lookups/s':>10} {'by the peer':>11} {'server µs/lookup':>25}"]
+        lines += [
+            f"{result.name:26} {result.rate:10.0f} {result.ratio(self.lookups[0]):11.2f} {result.cpu:25.0f}"
+            for result in self.lookups
+        ]
         lines += ["", f"{'by itself':26}"]
         lines += [f"{name:40} {value:10.1f} {unit}" for name, value, unit in self._micro()]
-        lines += ["", f"{'goal':56} {'is':>9} {'asked':>9}"]
+        lines += ["", f"{'goal':56} {'is':>9} {'asked':>10}"]
         lines += [
-            f"{goal.name:56} {goal.value:9.2f} {goal.better}{goal.limit:7.2f} {goal.unit:5} {goal.verdict}"
+            f"{goal.name:56} {goal.value:9.2f} {goal.better}{goal.limit:8.2f} {goal.unit:5} {goal.verdict}"
             for goal in self.goals()
         ]
         return "\n".join(lines) + "\n"
@@ -124,6 +137,7 @@ class Report:
             "peak_memory": {name: sorted(peaks.values(), reverse=True) for name, peaks in self.peaks.items()},
             "growth": [asdict(grown) for grown in self.growth],
             "micro": asdict(self.micro),
+            "lookups": [result.to_dict(self.lookups[0]) for result in self.lookups],
             "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals()],
         }
 

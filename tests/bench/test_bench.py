@@ -39,3 +39,31 @@ def test_the_quick_run_counts_every_message_and_writes_table_and_json(tmp_path: 
     assert len(figures["peak_memory"]["restante"]) >= 3, "the parent and its children"
     assert [grown["what"] for grown in figures["growth"]] == ["relayed", "held"]
     assert all(grown["size"] > 2_900_000 for grown in figures["growth"])
+    # The client stops at the first answer that is not OK.
+    assert [row["name"] for row in figures["lookups"]] == [
+        "mta-sts-resolver",
+        *("restante policy", "restante policy-auth", "restante verdict"),
+    ]
+
+
+@pytest.mark.slow
+def test_unknown_domains_are_judged_with_one_connection_to_an_mx_host(tmp_path: Path) -> None:
+    results = tmp_path / "bench-domains.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--domains", "--quick", "--json", str(results)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(results.read_text(encoding="utf-8"))
+    connections = figures["connections"]
+    assert connections["verified"] == [1] * 20
+    assert connections["self-signed"] == [2] * 5, "once to verify, once to see that it encrypts all the same"
+    assert connections["clear"] == [2] * 5, "a firm no is seen twice"
+    # 200 domains over 40 hosts in eight conducts; every third has a backup host that is good.
+    assert sum(figures["levels"].values()) == figures["domains"] == 200
+    assert figures["levels"]["pkix"] > 100 > figures["levels"]["encrypted"] > 0 < figures["levels"]["none"]
+    assert "domains judged" in done.stdout
