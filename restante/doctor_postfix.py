@@ -13,6 +13,7 @@ from restante.marks import ROUTE_HEADER, RouteMark
 from restante.policy import Policy
 from restante.postconf import NoPostfix, Postconf, Service
 from restante.postfix import (
+    AUTHENTICATED_RETURN_TRANSPORT,
     AUTHENTICATED_TRANSPORT,
     CLEANUP,
     PICKUP_CLEANUP,
@@ -20,6 +21,7 @@ from restante.postfix import (
     RETURN_CLEANUP,
     RETURN_TRANSPORT,
     TLS_TRANSPORT,
+    internal_domains,
     milter_address,
     milters,
     service_name,
@@ -274,16 +276,27 @@ class _Look:
                     f"what {name} reports passes no checks",
                     f"postconf -P {name}/unix/internal_mail_filter_classes=bounce,notify",
                 )
-        intake = self._settings.worker.submit
-        wanted = f"FILTER {RETURN_TRANSPORT}:[{intake.host}]:{intake.port}"
-        yield from self._finds_mark(RETURN_CLEANUP, ("nested_header_checks", "body_checks"), (wanted, wanted))
-        if self._postfix.service(RETURN_TRANSPORT, "unix") is None:
-            yield Finding("transport-missing", f"master.cf has no {RETURN_TRANSPORT}: bounces would be deferred", _SEE)
-        listener = self._postfix.service(service_name(intake), "inet")
-        restrictions = self._postfix.in_force(listener, "smtpd_recipient_restrictions") if listener else ""
-        if listener and not re.search(rf"check_sender_access\s.*<>\s*=\s*FILTER {TLS_TRANSPORT}:", restrictions):
+        endpoint = self._settings.worker.submit
+        transports = (RETURN_TRANSPORT, AUTHENTICATED_RETURN_TRANSPORT)
+        plain, proven = (f"FILTER {name}:[{endpoint.host}]:{endpoint.port}" for name in transports)
+        yield from self._finds_mark(RETURN_CLEANUP, ("nested_header_checks", "body_checks"), (plain, proven))
+        for name in transports:
+            if self._postfix.service(name, "unix") is None:
+                yield Finding("transport-missing", f"master.cf has no {name}: bounces would be deferred", _SEE)
+        listener = self._postfix.service(service_name(endpoint), "inet")
+        if listener is None:
+            return
+        restrictions = self._postfix.in_force(listener, "smtpd_recipient_restrictions")
+        if not re.search(rf"check_sender_access\s.*<>\s*=\s*FILTER {TLS_TRANSPORT}:", restrictions):
             yield Finding(
                 "report-in-clear", f"smtpd {listener.name} does not send reports elsewhere under mandatory TLS", _SEE
+            )
+        known = set(re.findall(r"(\S+?)=OK", restrictions))
+        if missing := [one for one in internal_domains(self._settings, self._policy) if one not in known]:
+            yield Finding(
+                "report-misrouted",
+                f"smtpd {listener.name} takes {', '.join(missing)} for outside: its people would miss bounces",
+                _SEE,
             )
 
     def _requeued(self) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from restante.policy import DomainMode, Policy
 from restante.postconf import Postconf
 from restante.settings import HostPort, Settings
 
@@ -18,6 +19,7 @@ TLS_TRANSPORT = "restante-tls"
 AUTHENTICATED_TRANSPORT = "restante-auth"
 CLEANUP = "restante-cleanup"
 RETURN_TRANSPORT = "restante-return"
+AUTHENTICATED_RETURN_TRANSPORT = "restante-return-auth"
 RETURN_CLEANUP = "restante-returned"
 PICKUP_CLEANUP = "restante-pickup"
 # The daemons that write to a sender about a message, with the message or its headers.
@@ -35,10 +37,13 @@ HEADER_CHECKS = f"""\
 /^X-Restante-Route:/ FILTER {AUTHENTICATED_TRANSPORT}:
 """
 
-RETURN_CHECKS = """\
+RETURN_CHECKS = f"""\
 # What was sent under mandatory TLS, within a report about it.
-/^X-Restante-Route:/ FILTER {transport}:{next_hop}
+/^X-Restante-Route: tls level=encrypted/ FILTER {RETURN_TRANSPORT}:NEXT_HOP
+/^X-Restante-Route:/ FILTER {AUTHENTICATED_RETURN_TRANSPORT}:NEXT_HOP
 """
+# By this name a report says to the listener that its message went to a peer that proved its own.
+_AUTHENTICATED_HELO = "authenticated.restante.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Site:
 
     ``other_milters`` and ``other_non_smtpd_milters`` are the site's own, in order; ``smtpd_chrooted`` says whether
     smtpd sees only the queue directory.  ``other_checks`` are the site's own of :data:`CHECKS`.
+    ``internal_domains`` are those of the policy beside those of the settings.
     """
 
     config_directory: Path = Path("/etc/postfix")
@@ -56,6 +62,7 @@ class Site:
     other_milters: tuple[str, ...] = ()
     other_non_smtpd_milters: tuple[str, ...] = ()
     other_checks: Mapping[str, str] = field(default_factory=dict)
+    internal_domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,12 @@ def site_of(postconf: Postconf, settings: Settings) -> Site:
         other_non_smtpd_milters=tuple(one for one in milters(parameters["non_smtpd_milters"]) if one not in ours),
         other_checks={name: parameters[name] for name in CHECKS},
     )
+
+
+def internal_domains(settings: Settings, policy: Policy) -> tuple[str, ...]:
+    """The domains whose mail stays on this site."""
+    agreed = (domain.name for domain in policy.domain if domain.mode is DomainMode.INTERNAL)
+    return tuple(dict.fromkeys((*settings.internal_domains, *agreed)))
 
 
 def milters(value: str) -> tuple[str, ...]:
@@ -152,7 +165,7 @@ def render(settings: Settings, site: Site | None = None) -> PostfixConfiguration
         master_options=_master_options(),
         header_checks=HEADER_CHECKS,
         header_checks_path=checks,
-        return_checks=RETURN_CHECKS.format(transport=RETURN_TRANSPORT, next_hop=_next_hop(settings.worker.submit)),
+        return_checks=RETURN_CHECKS.replace("NEXT_HOP", _next_hop(settings.worker.submit)),
         return_checks_path=return_checks,
     )
 
@@ -179,7 +192,8 @@ def _master_cf(settings: Settings, site: Site, checks: Path, return_checks: Path
         _listener(worker.reinject_authenticated, f"{AUTHENTICATED_TRANSPORT}:", worker.socketmap, site),
         _submission(settings, site),
         _cleanup(site),
-        _return_transport(),
+        _return_transport(RETURN_TRANSPORT, "$myhostname"),
+        _return_transport(AUTHENTICATED_RETURN_TRANSPORT, _AUTHENTICATED_HELO),
         _return_cleanup(site, return_checks),
         _pickup_cleanup(site, checks, return_checks),
     )
@@ -255,10 +269,13 @@ def _submission(settings: Settings, site: Site) -> str:
 
     Reports to people of this site go the ordinary way, to anyone else under mandatory TLS.
     """
-    internal = " ".join(f"{domain}=OK" for domain in dict.fromkeys((*settings.internal_domains, settings.hostname)))
+    own = dict.fromkeys((*settings.internal_domains, *site.internal_domains, settings.hostname))
+    internal = " ".join(f"{domain}=OK" for domain in own)
     restrictions = (
         f"check_recipient_access inline:{{ {internal} }}",
         f"check_sender_access inline:{{ {{ <> = FILTER {TLS_TRANSPORT}: }} }}",
+        # The last FILTER counts.
+        f"check_helo_access inline:{{ {{ {_AUTHENTICATED_HELO} = FILTER {AUTHENTICATED_TRANSPORT}: }} }}",
         "permit_mynetworks",
         "reject",
     )
@@ -332,10 +349,11 @@ def _cleanup_entry(comment: str, name: str, options: dict[str, str], site: Site)
     return _entry(comment, f"{name} unix n - {chroot} - 0 cleanup", options)
 
 
-def _return_transport() -> str:
+def _return_transport(name: str, helo: str) -> str:
     """Brings a report about a sensitive message to the listener for it, over loopback and nowhere else."""
     options = {
-        "syslog_name": f"postfix/{RETURN_TRANSPORT}",
+        "syslog_name": f"postfix/{name}",
+        "smtp_helo_name": helo,
         "smtp_tls_security_level": "none",
         "smtp_tls_policy_maps": "",
         "smtp_tls_wrappermode": "no",
@@ -349,7 +367,7 @@ def _return_transport() -> str:
         "smtp_bind_address": "",
         "smtp_bind_address6": "",
     }
-    return _entry("Reports about sensitive messages.", f"{RETURN_TRANSPORT} unix - - n - - smtp", options)
+    return _entry("Reports about sensitive messages.", f"{name} unix - - n - - smtp", options)
 
 
 def _return_cleanup(site: Site, return_checks: Path) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from restante.cli import Invocation
+from restante.policy import load_policy
 from restante.postconf import NoPostfix, Postconf
-from restante.postfix import Site, render, site_of
+from restante.postfix import Site, internal_domains, render, site_of
 
 
 @click.command()
@@ -26,7 +28,8 @@ def postfix(invocation: Invocation, config_directory: Path | None) -> None:
     except NoPostfix as error:
         click.echo(f"restante: {error}. The lines below assume Debian's Postfix 3.7.", err=True)
         site = Site(config_directory=config_directory) if config_directory else Site()
-    wiring = render(settings, site)
+    policy = load_policy(settings.policy, frozenset(settings.internal_domains))
+    wiring = render(settings, replace(site, internal_domains=internal_domains(settings, policy)))
     click.echo(f"# ---- into {site.config_directory}/main.cf")
     click.echo(wiring.main_cf_text)
     click.echo(f"# ---- appended to {site.config_directory}/master.cf")

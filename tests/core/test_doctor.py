@@ -301,6 +301,15 @@ MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
         "report-in-clear",
         _service("127.0.0.1:10027/inet/smtpd_recipient_restrictions", "permit_mynetworks,reject"),
     ),
+    "a domain that became internal": (
+        "report-misrouted",
+        _edit_settings('internal_domains = ["site.example"', 'internal_domains = ["site.example", "new.example"'),
+    ),
+    "a domain that the policy made internal": (
+        "report-misrouted",
+        lambda found: (found.folder / "policy.toml").write_text('[[domain]]\nname = "x.example"\nmode = "internal"\n'),
+    ),
+    "no transport for reports under an agreement": ("transport-missing", _without("restante-return-auth/unix")),
     "no transport for reports": ("transport-missing", _without("restante-return/unix")),
     "no cleanup for reports": ("cleanup-missing", _without("restante-returned/unix")),
     "reports with headers alone unchecked": ("cleanup-wrong", _service("restante-returned/unix/body_checks", "")),

@@ -80,6 +80,20 @@ def test_a_report_of_success_keeps_the_subject_from_the_wire(world: World) -> No
     world.assert_never_clear()
 
 
+@pytest.mark.behaviour("F6")
+@pytest.mark.behaviour("F12")
+def test_a_bounce_asks_as_much_of_a_peer_as_its_message_did(world: World) -> None:
+    # The agreement is about partner.example; the sender's own host proves nothing.
+    peer = world.peer("self-signed")
+    world.peer("rcpt-550", domain="partner.example")
+    world.look("partner.example")
+    sender = f"ext@{peer.domain}"
+    world.post("nobody@partner.example", sender=sender)
+    world.lab.postfix.wait_for_log(rf"restante-auth/smtp.*to=<{sender}>.*status=", 20)
+    assert peer.mails() == []
+    world.assert_never_clear()
+
+
 @pytest.mark.behaviour("O2")
 def test_a_bounce_of_an_ordinary_message_goes_out_as_ever(world: World) -> None:
     peer, refuses = world.peer("clear"), world.peer("rcpt-550")
