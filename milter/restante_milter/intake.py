@@ -54,7 +54,7 @@ ENCRYPTION_NEEDED = "550 5.7.10 Encryption needed: the recipient's domain cannot
 NOTICE_PATIENCE_SECONDS = 3600
 _HEAD_LIMIT = 2_097_152
 _MARK_LINES = re.compile(rb"(?im)^X-Restante-Route:[^\n]*\n(?:[ \t][^\n]*\n)*")
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_HEAD_END = re.compile(rb"(\r?\n)\r?\n")
 
 log = structlog.get_logger()
 
@@ -233,7 +233,7 @@ class Intake:
 def _without_marks(content: bytes) -> bytes:
     """The message without our routing mark; the body is not touched."""
     end = _HEAD_END.search(content, 0, _HEAD_LIMIT)
-    head = end.start() + 1 if end else min(len(content), _HEAD_LIMIT)
+    head = end.end(1) if end else min(len(content), _HEAD_LIMIT)
     return _MARK_LINES.sub(b"", content[:head]) + content[head:]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from restante.marks import NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeMark, RouteMark, derive
 from restante.tls.evidence import Requirement
+from restante_milter.intake import _without_marks
 
 SECRET = bytes(range(32))
 OTHER = bytes(range(1, 33))
@@ -82,3 +83,12 @@ def test_derived_keys_differ_by_purpose_and_by_secret() -> None:
 
 def test_the_names_of_the_fields_are_what_the_configuration_of_postfix_names() -> None:
     assert (ROUTE_HEADER, NOTICE_HEADER) == ("X-Restante-Route", "X-Restante-Notice")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_the_intake_takes_the_mark_out_of_the_head_and_nothing_out_of_the_body(end: bytes) -> None:
+    mark = end.join([b"X-Restante-Route: tls level=encrypted aaaa", b" bbbb"])
+    body = end.join([b"X-Restante-Route: said the letter", b"", b"Bye"])
+    for lines in ([b"From: a", mark, b"To: b"], [mark, b"From: a", b"To: b"], [b"From: a", b"To: b", mark]):
+        message = end.join([*lines, b"", body])
+        assert _without_marks(message) == end.join([b"From: a", b"To: b", b"", body])
