@@ -1,8 +1,8 @@
-# make setup | lint | test | demo | bench.  Everything Python lives in .venv/; what is missing comes from apt and npm.
+# make setup | lint | test | test-long | demo | bench.  Everything Python lives in .venv/; what is missing comes from apt and npm.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup system lint test demo bench lock clean
+.PHONY: setup system lint test test-long demo bench lock clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -31,6 +31,10 @@ lint: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-long: export RESTANTE_RUNS ?= 2000
+test-long: setup
+	$(BIN)/python -m pytest -s tests/e2e/test_never_clear.py
 
 demo: setup
 	$(BIN)/python -m tests.lab.demo

@@ -25,7 +25,7 @@ class Ehlo(StrEnum):
 
 class StartTls(StrEnum):
     """What follows STARTTLS: nothing is offered; a handshake; a fatal alert; noise instead of a handshake; a second
-    reply in clear behind the 220, then a handshake; a 454."""
+    reply in clear behind the 220, then a handshake; a 454; a 502; the end of the connection."""
 
     ABSENT = "absent"
     HANDSHAKE = "handshake"
@@ -33,6 +33,19 @@ class StartTls(StrEnum):
     GARBAGE = "garbage"
     INJECTION = "injection"
     REFUSED = "refused"
+    UNKNOWN = "unknown"
+    CLOSED = "closed"
+
+
+class TlsKind(StrEnum):
+    """What the handshake offers: TLS 1.2 and 1.3; one old version alone; ciphers without a certificate alone; what
+    is modern, for those who show a certificate."""
+
+    MODERN = "modern"
+    ONLY_1_0 = "1.0"
+    ONLY_1_1 = "1.1"
+    ANONYMOUS = "anonymous"
+    CLIENT_CERTIFICATE = "client-certificate"
 
 
 class Greeting(StrEnum):
@@ -49,7 +62,8 @@ class Behaviour:
 
     ``strip_after``: STARTTLS is offered to this many connections and to none after (an attacker who waits for the
     prober to leave).  ``greylist_attempts`` and ``greylist_seconds``: each pair of sender and recipient gets 451 this
-    many times, or for this long after its first attempt.  ``tls_only_1_0``: no version above TLS 1.0.
+    many times, or for this long after its first attempt.  ``busy_after``: this many connections are served and 421 is
+    the greeting of all others.  ``drip``: the pause between two bytes of the greeting.
     ``data_code``: the reply at the end of DATA; a message is recorded only under 250.
     """
 
@@ -60,7 +74,9 @@ class Behaviour:
     starttls: StartTls = StartTls.HANDSHAKE
     strip_after: int | None = None
     certificate: CertificateKind = CertificateKind.VALID
-    tls_only_1_0: bool = False
+    tls_kind: TlsKind = TlsKind.MODERN
+    busy_after: int | None = None
+    drip: float = 0
     greylist_attempts: int = 0
     greylist_seconds: float = 0
     rcpt_code: int = 250
@@ -82,7 +98,15 @@ BEHAVIOURS: Mapping[str, Behaviour] = MappingProxyType(
         "truncated-ehlo": Behaviour(ehlo=Ehlo.TRUNCATED),
         "refused-ehlo": Behaviour(ehlo=Ehlo.REFUSED),
         "mangled-ehlo": Behaviour(ehlo=Ehlo.MANGLED),
-        "tls1.0-only": Behaviour(tls_only_1_0=True),
+        "starttls-unknown": Behaviour(starttls=StartTls.UNKNOWN),
+        "starttls-closed": Behaviour(starttls=StartTls.CLOSED),
+        "no-intermediate": Behaviour(certificate=CertificateKind.NO_INTERMEDIATE),
+        "tls1.0-only": Behaviour(tls_kind=TlsKind.ONLY_1_0),
+        "tls1.1-only": Behaviour(tls_kind=TlsKind.ONLY_1_1),
+        "anonymous-ciphers": Behaviour(tls_kind=TlsKind.ANONYMOUS),
+        "client-certificate": Behaviour(tls_kind=TlsKind.CLIENT_CERTIFICATE),
+        "drip-banner": Behaviour(drip=0.1),
+        "busy-after-one": Behaviour(busy_after=1),
         "greylist": Behaviour(greylist_attempts=1),
         "tempfail-421": Behaviour(greeting=Greeting.TOO_BUSY),
         "rcpt-550": Behaviour(rcpt_code=550),
@@ -105,6 +129,7 @@ def behaviour(name: str, changes: Mapping[str, Any] | None = None) -> Behaviour:
         ("ehlo", Ehlo),
         ("starttls", StartTls),
         ("certificate", CertificateKind),
+        ("tls_kind", TlsKind),
     ):
         if field in changed:
             changed[field] = kind(changed[field])

@@ -22,6 +22,7 @@ class CertificateKind(StrEnum):
     SELF_SIGNED = "self-signed"
     EXPIRED = "expired"
     WRONG_NAME = "wrong-name"
+    NO_INTERMEDIATE = "no-intermediate"
 
 
 class CertificateAuthority:
@@ -30,6 +31,7 @@ class CertificateAuthority:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._authority = trustme.CA(organization_name="Restante lab")
+        self._intermediate = self._authority.create_child_ca()
         self.bundle = directory / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.bundle))
 
@@ -42,6 +44,9 @@ class CertificateAuthority:
         elif kind is CertificateKind.EXPIRED:
             leaf = self._authority.issue_cert(name, not_before=now - YEAR, not_after=now - YEAR / 2)
             leaf.private_key_and_cert_chain_pem.write_to_path(str(path))
+        elif kind is CertificateKind.NO_INTERMEDIATE:
+            leaf = self._intermediate.issue_cert(name)
+            path.write_bytes(leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes())
         else:
             shown = "wrong.invalid" if kind is CertificateKind.WRONG_NAME else name
             self._authority.issue_cert(shown).private_key_and_cert_chain_pem.write_to_path(str(path))

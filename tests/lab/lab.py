@@ -91,7 +91,7 @@ class Lab:
     ``services`` (``None`` without Restante).
 
     ``peers`` are started beside the mailbox host of ``site.example``; more can be added with :meth:`add_peer`.
-    ``missing.example`` does not exist, ``nullmx.example`` takes no mail.
+    ``records`` are in the DNS from the start.  ``missing.example`` does not exist, ``nullmx.example`` takes no mail.
     """
 
     def __init__(
@@ -102,8 +102,10 @@ class Lab:
         postfix: PostfixConfig | None = None,
         options: ServiceOptions | None = None,
         mta: Mta = Mta.POSTFIX,
+        records: Sequence[Record] = (),
     ) -> None:
         self._mta = mta
+        self._records = (*STANDARD_RECORDS, *records)
         self._specs = (MAILBOXES, *peers)
         self._with_restante = with_restante
         self._postfix_config = postfix or PostfixConfig()
@@ -149,7 +151,7 @@ class Lab:
             peer = self._launch(spec)
             records += mail_host(peer.domain, peer.mx, peer.host.ipv4)
         self.dns = DnsServer(self.network, dns_host, self._subdirectory("dns"), self.processes)
-        self.dns.start([*records, *STANDARD_RECORDS])
+        self.dns.start([*records, *self._records])
         for peer in self._peers.values():
             peer.await_ready()
         self._start_mta()

@@ -7,6 +7,7 @@ writes the sequence number to ``applied`` once new connections get that behaviou
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from tests.lab.behaviours import Behaviour, StartTls, behaviour
+from tests.lab.behaviours import Behaviour, Greeting, StartTls, TlsKind, behaviour
 from tests.lab.certificates import CertificateKind
 from tests.lab.smtpd import Gone, Greylist, Recorder, Session, Wire
 
@@ -30,7 +31,7 @@ class PeerServer:
         self._recorder, self._greylist = Recorder(directory), Greylist()
         self._numbers = itertools.count(1)
         self._conduct = Behaviour(listens=False)
-        self._contexts: dict[tuple[CertificateKind, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[CertificateKind, TlsKind], ssl.SSLContext] = {}
         self._since_change = itertools.count()
         self._listener: socket.socket | None = None
 
@@ -63,8 +64,11 @@ class PeerServer:
     def _serve(self, client: socket.socket) -> None:
         number = next(self._numbers)
         conduct = self._conduct
-        stripped = conduct.strip_after is not None and next(self._since_change) >= conduct.strip_after
+        earlier = next(self._since_change)
+        stripped = conduct.strip_after is not None and earlier >= conduct.strip_after
         offers = conduct.starttls is not StartTls.ABSENT and not stripped
+        if conduct.busy_after is not None and earlier >= conduct.busy_after:
+            conduct = dataclasses.replace(conduct, greeting=Greeting.TOO_BUSY)
         self._recorder.event(number, "open")
         with client:
             wire = Wire(number, client, self._recorder)
@@ -83,24 +87,31 @@ class PeerServer:
                 self._recorder.event(number, "end", str(end))
 
     def _context(self, conduct: Behaviour) -> ssl.SSLContext:
-        key = (conduct.certificate, conduct.tls_only_1_0)
+        key = (conduct.certificate, conduct.tls_kind)
         if key not in self._contexts:
-            self._contexts[key] = _context(
-                self._directory / f"{conduct.certificate}.pem", only_1_0=conduct.tls_only_1_0
-            )
+            self._contexts[key] = server_context(self._directory / f"{conduct.certificate}.pem", conduct.tls_kind)
         return self._contexts[key]
 
 
-def _context(certificate: Path, *, only_1_0: bool) -> ssl.SSLContext:
+def server_context(certificate: Path, kind: TlsKind) -> ssl.SSLContext:
+    """A server's context with ``certificate`` (key, then chain) that offers what ``kind`` says."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    if only_1_0:
+    if kind in {TlsKind.ONLY_1_0, TlsKind.ONLY_1_1}:
+        version = ssl.TLSVersion.TLSv1 if kind is TlsKind.ONLY_1_0 else ssl.TLSVersion.TLSv1_1
         with warnings.catch_warnings():
             # Offering what nobody should offer is this peer's purpose.
             warnings.simplefilter("ignore", DeprecationWarning)
-            context.minimum_version = ssl.TLSVersion.TLSv1
-            context.maximum_version = ssl.TLSVersion.TLSv1
+            context.minimum_version = version
+            context.maximum_version = version
         context.set_ciphers("ALL:@SECLEVEL=0")
+    elif kind is TlsKind.ANONYMOUS:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("aNULL:!eNULL:@SECLEVEL=0")
+    elif kind is TlsKind.CLIENT_CERTIFICATE:
+        # In TLS 1.3 the client learns of the refusal only after its own handshake is done.
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(certificate)
     return context
 
 

@@ -246,7 +246,12 @@ class Session:
         if self._conduct.greeting is Greeting.TOO_BUSY:
             self._wire.send(f"421 4.3.2 {self._name} too many connections")
             raise Gone("421")
-        self._wire.send(f"220 {self._name} ESMTP")
+        if not self._conduct.drip:
+            self._wire.send(f"220 {self._name} ESMTP")
+            return
+        for byte in f"220 {self._name} ESMTP\r\n".encode("ascii"):
+            self._wire.send_raw(bytes([byte]))
+            time.sleep(self._conduct.drip)
 
     def _command(self, verb: str, argument: str) -> None:
         if verb == "EHLO":
@@ -293,6 +298,11 @@ class Session:
         if step is StartTls.REFUSED:
             self._wire.send("454 4.7.0 TLS not available")
             return
+        if step is StartTls.UNKNOWN:
+            self._wire.send("502 5.5.1 Command not implemented")
+            return
+        if step is StartTls.CLOSED:
+            raise Gone("closed at STARTTLS")
         extra = "\r\n250 2.0.0 injected" if step is StartTls.INJECTION else ""
         self._wire.send(f"220 2.0.0 Ready{extra}")
         if step in {StartTls.ALERT, StartTls.GARBAGE}:
