@@ -12,7 +12,6 @@ import asyncio
 import ipaddress
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, Protocol
 
 from restante.policy import DomainPolicy
@@ -76,7 +75,7 @@ def tls_maps(
         if evidence is None:
             return Reply.temp("still looking")
         # Under the name that was asked for, so that the client can tell that the answer is to its question.
-        return Reply.ok(json.dumps(replace(evidence, domain=key).to_dict(), separators=(",", ":")))
+        return Reply.ok(json.dumps({**evidence.to_dict(), "domain": key}, separators=(",", ":")))
 
     return {
         "policy": policy,

@@ -5,7 +5,7 @@ A prediction only picks a route.  Enforcement happens at delivery, in the MTA.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
@@ -114,7 +114,9 @@ class Evidence:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form; :meth:`from_dict` reads it back."""
-        return asdict(self)
+        # Not asdict(), which copies every value deeply: these are all immutable, and each sensitive message asks.
+        hosts = tuple({name: getattr(host, name) for name in host.__slots__} for host in self.hosts)
+        return {**{name: getattr(self, name) for name in self.__slots__}, "hosts": hosts}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

@@ -20,7 +20,7 @@ class Effort:
     sessions: int = 8
     large: int = 50_000_000
     megabytes: int = 8
-    lookups: int = 20_000
+    lookups: int = 10_000
     domains: int = 10_000
 
     @classmethod
