@@ -12,7 +12,7 @@ from restante.store.models import Delivery, DeliveryState
 from tests.e2e.world import World
 from tests.lab import mail
 from tests.lab.lab import Lab, PeerSpec
-from tests.lab.services import Service, ServiceOptions
+from tests.lab.services import REVIEW_RULE, Service, ServiceOptions
 from tests.lab.waiting import wait_until
 from tests.postgres import TemporaryPostgres
 
@@ -45,11 +45,13 @@ def test_while_the_worker_hangs_sensitive_mail_waits_and_never_goes_in_clear(wor
 def test_without_its_database_the_milter_says_451_and_takes_the_message_when_it_is_back() -> None:
     marker = f"MARKER-{secrets.token_hex(8)}"
     with TemporaryPostgres(durable=True) as server:
-        options = ServiceOptions(database=server.create_database(), run=(Service.WORKER, Service.MILTER))
+        # Agreed, so that the milter must hold it whatever the worker can still find out.
+        policy = f'[[domain]]\nname = "clear.example"\nmode = "portal-only"\n{REVIEW_RULE}'
+        running = (Service.WORKER, Service.MILTER)
+        options = ServiceOptions(database=server.create_database(), policy=policy, run=running)
         with Lab(peers=(PeerSpec("clear.example", "clear"),), options=options) as lab:
             services = lab.services
             assert services is not None
-            services.command("domain", "clear.example")
             message = mail.triggered(marker, to=["carol@clear.example"])
             server.pause()
             for _ in range(2):
