@@ -29,8 +29,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy restante milter/restante_milter portal/restante_portal migrations tests
 
+# Two files at a time: most of the suite waits for mail, not for the processor.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: export RESTANTE_RUNS ?= 2000
 test-long: setup
