@@ -28,6 +28,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from restante.postfix import TLS_TRANSPORT
 from restante.store.engine import Store
 from restante.store.models import DeliveryState
 from tests.e2e.world import World, text_of
@@ -261,11 +262,11 @@ class Battle:
             list(pool.map(self._send, sent))
         wait_for(lambda: self._open(sent), ROUND_SECONDS)
         ends = self._round
+        for one in sent:
+            self._assert_never_clear(one)
         # What moves from one place to the next between two glances is found by the glance after.
         for one, recipient, _ in wait_for(lambda: [lost for lost in self._open(sent) if not lost[2]], LOST_SECONDS):
             pytest.fail(f"{recipient} is nowhere: {one.run}, answered {one.reply}")
-        for one in sent:
-            self._assert_never_clear(one)
         assert not re.search(rb"S\d{7}E", self._crowd.clear_bytes()), "in clear, of an earlier round"
         self.runs += len(runs)
         self.ends += ends
@@ -416,15 +417,27 @@ def test_no_attacker_at_any_byte_gets_a_sensitive_byte_in_clear(battle: Battle) 
     rounds()
     assert battle.runs >= RUNS + RUNS_A_ROUND
     # The attackers really met mail of every kind of end.
-    assert set(battle.ends) >= {"held", "quarantined", "over TLS", "queued", "sender told", "colleague", "refused"}
+    assert set(battle.ends) >= {"held", "quarantined", "over TLS", "queued", "sender told", "colleague"}
 
 
 @pytest.mark.behaviour("F13")
 def test_the_attackers_would_have_seen_an_ordinary_message(battle: Battle) -> None:
     battle._world.begin()
     member = battle._crowd.add(
-        ROUNDS * RUNS_A_ROUND * PEERS_A_RUN + 1, attack((Conduct(Behaviour(starttls=StartTls.ABSENT)),))
+        (ROUNDS + 1) * RUNS_A_ROUND * PEERS_A_RUN, attack((Conduct(Behaviour(starttls=StartTls.ABSENT)),))
     )
     assert battle._lab.send(mail.newsletter(to=[member.recipient]), [member.recipient]).accepted
     wait_until(lambda: member.recorder.mails, 20, "an ordinary message")
     assert b"The autumn fair opens on Saturday" in member.recorder.clear_bytes()
+
+
+@pytest.mark.behaviour("F13")
+def test_a_site_that_does_not_enforce_tls_is_found_out(battle: Battle) -> None:
+    # Last in this file: the lab is of no use after it.
+    postfix = battle._lab.postfix
+    lax = [f"{TLS_TRANSPORT}/unix/smtp_tls_security_level=may", f"{TLS_TRANSPORT}/unix/smtp_tls_policy_maps="]
+    postfix.run(["postconf", "-c", str(postfix.config), "-P", *lax])
+    postfix.reload()
+    lured = (Conduct(Behaviour()), Conduct(Behaviour(starttls=StartTls.ABSENT)))
+    with pytest.raises(AssertionError, match="in clear"):
+        battle.fight([Run("encrypted-portal-patient", (lured,), mixed=False)])
