@@ -38,6 +38,9 @@ class Nobody:
         del recheck
         return Evidence.unknown(domain, "nothing known", time.time())
 
+    async def close(self) -> None:
+        """Nothing is under way."""
+
 
 class Mailbox:
     """What the MTA was given, as aiosmtpd's handler; refuses the recipients in ``refused``."""
