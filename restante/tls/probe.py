@@ -1,8 +1,9 @@
 """The STARTTLS probe: what one MX host shows a client that asks for TLS (RFC 3207).
 
 Connect, wait patiently for the banner, EHLO with our real name, STARTTLS, handshake with SNI at TLS 1.2 or better,
-QUIT.  Never MAIL FROM.  A bad certificate is not "no TLS", and doubt is never a firm no: refusals, 4xx, timeouts
-and cut replies are UNKNOWN.  :meth:`HostProber.look` always answers, within ``2 * total_timeout`` plus the pause.
+EHLO again under TLS, QUIT.  Never MAIL FROM.  A bad certificate is not "no TLS", and doubt is never a firm no:
+refusals, 4xx, timeouts, cut replies and TLS that ends before the second EHLO is answered are UNKNOWN.
+:meth:`HostProber.look` always answers, within ``2 * total_timeout`` plus the pause.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ class HostProber:
                 patience.reschedule(None)
                 finding = await self._exchange(wire, banner)
                 if finding is None:
-                    finding = await _negotiate(wire, context, name)
+                    finding = await self._introduce_again(wire, await _negotiate(wire, context, name))
         except TimeoutError:
             return _Finding(Level.UNKNOWN, "no greeting in time")
         except (WireError, OSError) as error:
@@ -212,6 +213,23 @@ class HostProber:
         if 400 <= ready.code < 500:
             return _Finding(Level.UNKNOWN, f"answered STARTTLS with {ready}")
         return _Finding(Level.NONE, f"offers STARTTLS but refuses it: {ready}")
+
+    async def _introduce_again(self, wire: Wire, finding: _Finding) -> _Finding:
+        """EHLO under TLS (RFC 3207, section 4.2), whatever it is answered with.
+
+        In TLS 1.3 a server rejects a client's certificate, or the lack of one, only after the client's handshake is
+        done (RFC 8446, section 4.4.2.4).
+        """
+        if not finding.tls_version:
+            return finding
+        try:
+            await wire.command(f"EHLO {self._settings.ehlo_name}")
+        except ssl.SSLError as error:
+            text = (error.reason or "protocol error").replace("_", " ").lower()
+            return _Finding(Level.UNKNOWN, f"TLS failed after the handshake: {text}")
+        except (WireError, OSError) as error:
+            return _Finding(Level.UNKNOWN, f"after the TLS handshake: {_words(error)}")
+        return finding
 
 
 def _without_starttls(ehlo: Reply) -> _Finding | None:

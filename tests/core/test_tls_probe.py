@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,37 @@ TABLE: dict[str, tuple[Make, Level, str]] = {
     "weak key": (lambda c: peers.tls(c.weak()), Level.ENCRYPTED, "without a verifiable certificate"),
     "only TLS 1.1": (lambda c: peers.tls(c.old()), Level.NONE, "TLS handshake"),
     "only anonymous ciphers": (lambda c: peers.tls(c.anonymous()), Level.NONE, "TLS handshake"),
+    "client certificate demanded, TLS 1.3": (
+        lambda c: peers.refuses_client(c.demanding(ssl.TLSVersion.TLSv1_3)),
+        Level.UNKNOWN,
+        "TLS failed after the handshake: tlsv13 alert certificate required",
+    ),
+    "client certificate demanded, TLS 1.2": (
+        lambda c: peers.refuses_client(c.demanding(ssl.TLSVersion.TLSv1_2)),
+        Level.NONE,
+        "TLS handshake failed: ",
+    ),
+    "hangs up after the handshake": (
+        lambda c: peers.tls_then(c.valid(), b""),
+        Level.UNKNOWN,
+        "after the TLS handshake: peer closed",
+    ),
+    "falls silent after the handshake": (
+        lambda c: peers.tls_then(c.valid(), b"", then_close=False),
+        Level.UNKNOWN,
+        "too long altogether",
+    ),
+    "EHLO cut off under TLS": (
+        lambda c: peers.tls_then(c.valid(), b"250-peer.test\r\n250-SI"),
+        Level.UNKNOWN,
+        "after the TLS handshake: peer closed",
+    ),
+    "noise under TLS": (
+        lambda c: peers.tls_then(c.valid(), b"\x16\x03\n"),
+        Level.UNKNOWN,
+        "after the TLS handshake: not an SMTP reply",
+    ),
+    "EHLO refused under TLS": (lambda c: peers.tls_then(c.valid(), b"421 busy\r\n"), Level.PKIX, "verified"),
     "no STARTTLS": (lambda _: says(GREETING, peers.EHLO_PLAIN), Level.NONE, "does not offer STARTTLS"),
     "STARTTLS only in the greeting line": (
         lambda _: says(GREETING, b"250-STARTTLS\r\n250 SIZE\r\n"),
@@ -100,7 +132,7 @@ def test_each_behaviour_has_its_level(name: str, certificates: Certificates) -> 
 def test_a_good_peer_sees_sni_a_goodbye_and_one_connection(certificates: Certificates) -> None:
     peer = Peer("127.0.0.11", free_port(), peers.tls(certificates.valid()))
     evidence = asyncio.run(look_at(peer, certificates.ca_file, confirm=True)).evidence
-    assert peer.commands == ["EHLO mail.our.test", "STARTTLS", "QUIT"]
+    assert peer.commands == ["EHLO mail.our.test", "STARTTLS", "EHLO mail.our.test", "QUIT"]
     assert (peer.server_names, peer.connections) == ([NAME], 1)
     assert (evidence.tls_version, evidence.address, evidence.certificate) == ("TLSv1.3", "127.0.0.11", "verified")
     assert evidence.cipher

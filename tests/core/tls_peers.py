@@ -73,6 +73,14 @@ class Certificates:
         context.load_cert_chain(path)
         return context
 
+    def demanding(self, version: ssl.TLSVersion) -> ssl.SSLContext:
+        """Speaks ``version`` alone, with those who show a certificate of the authority."""
+        context = self.valid()
+        context.minimum_version = context.maximum_version = version
+        context.verify_mode = ssl.CERT_REQUIRED
+        self._ca.configure_trust(context)
+        return context
+
     def old(self) -> ssl.SSLContext:
         """Speaks TLS 1.0 and 1.1 only."""
         context = self.valid()
@@ -177,6 +185,40 @@ def tls(context: ssl.SSLContext) -> Behaviour:
         await session.say(b"220 go ahead\r\n")
         await session.writer.start_tls(context)
         await session.rest()
+
+    return behave
+
+
+def tls_then(context: ssl.SSLContext, answer: bytes, *, then_close: bool = True) -> Behaviour:
+    """Does the handshake, says ``answer`` after the next command, and closes or falls silent."""
+
+    async def behave(session: Session) -> None:
+        await _until_starttls(session)
+        await session.say(b"220 go ahead\r\n")
+        await session.writer.start_tls(context)
+        await session.hear()
+        await session.say(answer)
+        if not then_close:
+            await session.reader.read()
+
+    return behave
+
+
+def refuses_client(context: ssl.SSLContext) -> Behaviour:
+    """Ends the handshake with the alert for what it dislikes about the client; asyncio's server would just go."""
+
+    async def behave(session: Session) -> None:
+        await _until_starttls(session)
+        await session.say(b"220 go ahead\r\n")
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        heard: bytes | None = None
+        while heard != b"":
+            with contextlib.suppress(ssl.SSLError):
+                tls.do_handshake()
+            await session.say(outgoing.read())
+            heard = await session.reader.read(16_384)
+            incoming.write(heard)
 
     return behave
 

@@ -173,7 +173,7 @@ ROWS = (
     Row("self-signed certificate", "encrypted", TLS, PORTAL, TLS, _does("self-signed"), marks=("F6",)),
     Row("certificate of another name", "encrypted", TLS, PORTAL, TLS, _does("wrong-name"), marks=("F6",)),
     Row("intermediate certificate missing", "encrypted", TLS, PORTAL, TLS, _does("no-intermediate"), marks=("F6",)),
-    Row("a client certificate is demanded", "pkix", PORTAL, PORTAL, CLEAR, _does("client-certificate")),
+    Row("a client certificate is demanded", "unknown", PORTAL, PORTAL, CLEAR, _does("client-certificate")),
     Row("the greeting comes byte by byte", "pkix", TLS, TLS, TLS, _does("drip-banner"), marks=("F8",)),
     Row("the greeting comes after three seconds", "pkix", TLS, TLS, TLS, _does("slow-banner"), marks=("F8",)),
     Row("421 to all but the first connection", "pkix", PORTAL, PORTAL, QUEUE, _does("busy-after-one"), marks=("F8",)),
