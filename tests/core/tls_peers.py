@@ -212,13 +212,18 @@ def refuses_client(context: ssl.SSLContext) -> Behaviour:
         await session.say(b"220 go ahead\r\n")
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(incoming, outgoing, server_side=True)
-        heard: bytes | None = None
-        while heard != b"":
-            with contextlib.suppress(ssl.SSLError):
+        refused = False
+        while not refused:
+            try:
                 tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                refused = True
             await session.say(outgoing.read())
             heard = await session.reader.read(16_384)
             incoming.write(heard)
+            refused = refused or not heard
 
     return behave
 
