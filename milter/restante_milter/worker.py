@@ -18,7 +18,7 @@ from restante.credentials import Credential, read_credential
 from restante.errors import RestanteError
 from restante.policy import DomainPolicy
 from restante.settings import HostPort, Settings
-from restante.store import throttle
+from restante.store import delivered, throttle
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
@@ -35,6 +35,8 @@ from restante_milter.tls_policy import tls_maps
 
 EXPIRY_SECONDS = 60.0
 ALARM_SECONDS = 10.0
+# Evidence of delivery is for questions about the past year, and for some weeks of asking them.
+DELIVERIES_KEPT_SECONDS = 400 * 86_400.0
 
 log = structlog.get_logger()
 
@@ -165,6 +167,7 @@ class _Worker:
     async def _expire(self) -> int:
         now = time.time()
         await asyncio.to_thread(throttle.purge, self._store, now=now)
+        await asyncio.to_thread(delivered.forget_before, self._store, now - DELIVERIES_KEPT_SECONDS)
         return await asyncio.to_thread(expire_due, self._store, now=now)
 
     def _reload(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from restante.store import delivered
+from restante.store.delivered import Delivered
 from tests.e2e.world import PROVE, World
 from tests.lab.services import Service
 from tests.lab.waiting import wait_until
@@ -49,3 +52,18 @@ def test_the_operator_sees_how_each_copy_was_delivered(reading: World) -> None:
     assert len(looked_up("--message-id", str(message["Message-ID"]))) == 2
     assert looked_up("--recipient", f"dora@{clear.domain}") == []  # not a copy that had to go by TLS
     assert "clear-delivery" not in reading.audit()
+
+
+@pytest.mark.behaviour("S4")
+def test_evidence_is_kept_for_400_days(world: World) -> None:
+    now, day = time.time(), 86_400
+    for days in (399, 401):
+        copy = Delivered("Q1", f"after{days}@old.example", "restante-tls", "mx[192.0.2.1]:25", "TLSv1.3", "", "", "250")
+        delivered.keep(world.store, "test", [copy], {}, now=now - days * day)
+
+    def known() -> list[str]:
+        return [one.delivered.recipient for one in delivered.find(world.store, queue_id="Q1")]
+
+    assert known() == ["after401@old.example", "after399@old.example"]
+    world.services.restart(Service.WORKER)
+    wait_until(lambda: known() == ["after399@old.example"], 20, "what is too old to be forgotten")
