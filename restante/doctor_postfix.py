@@ -356,7 +356,20 @@ class _Look:
                     "recipients who get theirs in the ordinary way, such as those of this site",
                     "send copies to an internal domain, which never leaves this site, or archive elsewhere",
                 )
+        yield from self._mapped()
         yield from self._lifetime()
+
+    def _mapped(self) -> Iterator[Finding]:
+        policy = self._policy
+        for table in re.split(r"[,\s]+", self._main["transport_maps"]):
+            for domain, entry in self._postfix.entries(table).items() if table else ():
+                known = policy.is_internal(domain) or policy.portal_only(domain) or policy.next_hop(domain)
+                if "@" not in domain and entry.partition(":")[2] and not known:
+                    yield Finding(
+                        "transport-bypassed",
+                        f"{table} maps {domain} to {entry}: its sensitive mail would go past that, to the MX hosts",
+                        'next_hop = "transport_maps" in its [[domain]] of the policy, or internal_domains',
+                    )
 
     def _lifetime(self) -> Iterator[Finding]:
         lifetime = _seconds(self._main["maximal_queue_lifetime"])

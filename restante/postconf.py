@@ -88,6 +88,11 @@ class Postconf:
         done = self._call("postmap", "-q", key, table)
         return done.stdout.strip() or None if done.returncode == 0 else None
 
+    def entries(self, table: str) -> dict[str, str]:
+        """Everything in ``table``; empty for one of a type that does not list itself, such as ``pcre`` or ``ldap``."""
+        lines = (line.partition("\t") for line in self._call("postmap", "-s", table).stdout.splitlines())
+        return {key: value for key, _, value in lines if value}
+
     @property
     def version(self) -> tuple[int, ...]:
         """Postfix's version, such as ``(3, 7, 11)``."""

@@ -247,6 +247,16 @@ def _own_filter(found: Installation) -> None:
     found.postconf("-e", f"header_checks=pcre:{checks}")
 
 
+def _mapped(entry: str) -> Callable[[Installation], None]:
+    def map_domain(found: Installation) -> None:
+        table = found.postfix / "transport"
+        table.write_text(f"site.example smtp:[192.0.2.1]\nmx.example smtp:\nbob@x.example smtp:[192.0.2.1]\n{entry}\n")
+        found.postconf("-e", f"transport_maps=hash:{table}")
+        subprocess.run(["postmap", f"hash:{table}"], check=True, timeout=30)
+
+    return map_domain
+
+
 MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
     "socket outside the chroot": ("socket-outside-chroot", _socket_elsewhere),
     "milter not attached": ("milter-not-attached", _main("smtpd_milters=")),
@@ -317,6 +327,7 @@ MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
     "no cleanup for pickup": ("cleanup-missing", _without("restante-pickup/unix")),
     "requeued mail unchecked": ("cleanup-wrong", _service("restante-pickup/unix/header_checks", "")),
     "relayhost": ("relayhost-set", _main("relayhost=[relay.site.example]")),
+    "a domain mapped elsewhere": ("transport-bypassed", _mapped("partner.example relay:[192.0.2.1]:587")),
     "content filter": ("content-filter-set", _main("content_filter=smtp:[127.0.0.1]:10024")),
     "FILTER in the site's header checks": ("content-filter-set", _own_filter),
     "always_bcc": ("bcc-set", _main("always_bcc=archive@site.example")),
@@ -354,6 +365,15 @@ def test_doctor_names_the_mistake(running: Installation, mistake: str) -> None:
     assert name not in running.names()
     make(running)
     assert name in running.names()
+
+
+@pytest.mark.behaviour("D4")
+def test_a_mapped_domain_is_no_mistake_where_the_policy_knows_its_next_hop(running: Installation) -> None:
+    _mapped("partner.example relay:[192.0.2.1]:587")(running)
+    assert "transport-bypassed" in running.names()
+    agreed = '[[domain]]\nname = "partner.example"\nnext_hop = "[192.0.2.1]:587"\n'
+    (running.folder / "policy.toml").write_text(agreed)
+    assert running.names() == set()
 
 
 def test_doctor_names_services_that_do_not_run(installation: Installation) -> None:
