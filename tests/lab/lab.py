@@ -76,6 +76,9 @@ class MailServer(Protocol):
     def queued(self) -> Sequence[object]:
         """What is in the queue."""
 
+    def waiting(self) -> set[str]:
+        """The recipients of what is in the queue."""
+
     def clear(self) -> None:
         """Delete everything in the queue."""
 

@@ -15,6 +15,7 @@ import smtplib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.lab.netns import Host, run_command
 from tests.lab.process import Process, Processes, wait_for_service
@@ -183,9 +184,13 @@ class PrivatePostfix:
 
         return self._host.call(greeted) if self._host else greeted()
 
-    def queued(self) -> list[dict[str, object]]:
+    def queued(self) -> list[dict[str, Any]]:
         """The queue as ``postqueue -j`` shows it, one entry a message."""
         return [json.loads(line) for line in self.run(["postqueue", "-c", str(self.config), "-j"]).splitlines()]
+
+    def waiting(self) -> set[str]:
+        """The recipients of what is in the queue."""
+        return {one["address"] for entry in self.queued() for one in entry["recipients"]}
 
     def flush(self) -> None:
         """Try everything in the queue again now."""

@@ -7,6 +7,7 @@ namespace's own address alone, so that Restante's intake can have port 25 of a l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import smtplib
@@ -152,6 +153,15 @@ class PrivateSendmail:
     def queued(self) -> list[str]:
         """The queue ids of what is queued."""
         return [path.name[2:] for path in self.queue.glob("qf*")]
+
+    def waiting(self) -> set[str]:
+        """The recipients of what is in the queue, as Sendmail knows them."""
+        found: set[str] = set()
+        for path in self.queue.glob("qf*"):
+            with contextlib.suppress(FileNotFoundError):  # it has just been delivered
+                text = path.read_text(encoding="utf-8", errors="replace")
+                found.update(re.findall(r"^R[A-Z]*:?<?([^<>\s]+@[^<>\s]+)", text, re.MULTILINE))
+        return found
 
     def flush(self) -> None:
         """Try everything in the queue again now."""
