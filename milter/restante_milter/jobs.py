@@ -81,6 +81,7 @@ class JobRunner:
         self._secret = route_secret
         self._next_hop, self._is_internal = next_hop, is_internal
         self._writer = NoticeWriter(settings, route_secret)
+        self._handing_over = asyncio.Lock()
 
     async def run_due(self) -> int:
         """Run what is due now; how many jobs that were.  Raises ``StoreUnavailable`` when they cannot be read."""
@@ -102,7 +103,9 @@ class JobRunner:
             elif job.kind == JobKind.HEAL:
                 await self._heal(job)
             elif job.kind == JobKind.HANDOVER:
-                await asyncio.to_thread(self._hand_over, job)
+                # One at a time: between the MTA's 250 and our commit a crash would repeat whatever is there.
+                async with self._handing_over:
+                    await asyncio.to_thread(self._hand_over, job)
             else:
                 await asyncio.to_thread(self._tell_rejected, job)
         except NotSubmitted as error:

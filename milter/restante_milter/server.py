@@ -35,7 +35,9 @@ FAST_DEATH_SECONDS = 1.0
 BACKLOG = 512
 # Who writes to the store needs the interpreter again after each statement, not after a whole classification.
 SWITCH_SECONDS = 0.0005
-_RELOAD, _DRAIN, _REPLACE_ME = b"r", b"d", b"x"
+# libmilter looks at its listening descriptor again at least this often (MI_CHK_TIME is 5 seconds).
+LISTENER_SECONDS = 6.0
+_RELOAD, _DRAIN, _STOP, _REPLACE_ME = b"r", b"d", b"s", b"x"
 
 log = structlog.get_logger()
 
@@ -69,6 +71,8 @@ class Parent:
         """Serve until SIGTERM or SIGINT.  Raises :class:`CannotListen`, ``BadFile`` or ``BadCredential`` at once."""
         Services.build(self._settings).store.close()  # a mistake in settings, policy or keys shows here, not in a child
         self._listener = _open_socket(self._settings.milter.socket)
+        # A child that another one beat to a session must not wait in accept(): it could then never drain.
+        os.set_blocking(self._listener, False)
         self._catch_signals()
         for _ in range(self._settings.milter.processes):
             self._start_child()
@@ -108,7 +112,7 @@ class Parent:
     def _stop(self) -> None:
         self._stopping = True
         for child in self._children.values():
-            _order(child, _DRAIN)
+            _order(child, _STOP)
 
     def _reload(self) -> None:
         try:
@@ -273,7 +277,7 @@ class Child:
             if order == _RELOAD:
                 self._reload()
             else:
-                self._drain()
+                self._drain(patience=LISTENER_SECONDS if order == _DRAIN else 0.0)
 
     def _reload(self) -> None:
         try:
@@ -283,8 +287,10 @@ class Child:
         else:
             log.debug("policy-taken-over", pid=os.getpid())
 
-    def _drain(self) -> None:
+    def _drain(self, *, patience: float) -> None:
         """Take no new sessions, wait for those that are open, and exit.
+
+        ``patience`` is how long a session may still come in that the listener had in hand already, in seconds.
 
         libmilter cannot stop accepting without dropping its sessions, so its listening descriptor is replaced, in
         this process only, by a socket to which nobody connects.
@@ -294,6 +300,7 @@ class Child:
             nowhere.listen(1)
             nowhere.setblocking(False)
             os.dup2(nowhere.fileno(), self._listener)
+        time.sleep(patience)
         with self._idle:
             self._idle.wait_for(lambda: self._open <= 0, timeout=DRAIN_SECONDS)
         os._exit(0)

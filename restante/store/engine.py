@@ -107,7 +107,7 @@ def _create_engine(url: str, busy_seconds: float) -> Engine:
             max_overflow=32,
             hide_parameters=True,
         )
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, busy_seconds=busy_seconds))
         event.listen(engine, "begin", partial(_begin_sqlite, busy_seconds=busy_seconds))
         return engine
     return create_engine(
@@ -120,10 +120,27 @@ def _create_engine(url: str, busy_seconds: float) -> Engine:
     )
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: Any, _record: object, *, busy_seconds: float) -> None:
     connection.isolation_level = None  # we begin ourselves, see _begin_sqlite
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY"):
+    _use_wal(connection, busy_seconds)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _use_wal(connection: Any, busy_seconds: float) -> None:
+    """Write ahead.  While other processes come and go SQLite may refuse even to look, without waiting for its turn."""
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            if mode != "wal":
+                connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(_EARLY_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection, *, busy_seconds: float) -> None:

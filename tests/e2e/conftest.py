@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.e2e.world import POLICY, World
 from tests.lab.lab import Lab, PeerSpec
 from tests.lab.services import Service, ServiceOptions
 
+NUDGE_SECONDS = 5.0
 PEERS = (PeerSpec("tls.example", "tls"), PeerSpec("clear.example", "clear"))
 
 
@@ -22,9 +25,29 @@ def running_world() -> Iterator[World]:
         assert services is not None
         store = Store(services.settings.database)
         try:
-            yield World(lab, services, store)
+            with _nudged(lab):
+                yield World(lab, services, store)
         finally:
             store.close()
+
+
+@contextmanager
+def _nudged(lab: Lab) -> Iterator[None]:
+    """Flush the queue now and then: with retries after a second, qmgr may meet a message that is still locked, and
+    then puts it off for minutes."""
+    over = threading.Event()
+
+    def nudge() -> None:
+        while not over.wait(NUDGE_SECONDS):
+            lab.server.flush()
+
+    thread = threading.Thread(target=nudge, name="nudge", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.fixture

@@ -206,11 +206,11 @@ class World:
         """What ``peer`` received of this test's content."""
         return [one for one in peer.mails() if self.marker.encode() in one.content]
 
-    def wait_for_mail(self, peer: Peer, count: int = 1, seconds: float = 15) -> list[ReceivedMail]:
+    def wait_for_mail(self, peer: Peer, count: int = 1, seconds: float = 40) -> list[ReceivedMail]:
         """This test's content at ``peer``, once there is enough of it.  Raises :class:`LabError`."""
         return peer.wait_for_mails(count, seconds, lambda one: self.marker.encode() in one.content)
 
-    def wait_for_notice(self, recipient: str, seconds: float = 15) -> ReceivedMail:
+    def wait_for_notice(self, recipient: str, seconds: float = 40) -> ReceivedMail:
         """The first notice that ``recipient`` got, a sender of this site or somebody elsewhere."""
         peer = self.lab.peer(recipient.rpartition("@")[2])
         return peer.wait_for_mails(1, seconds, lambda one: recipient in one.recipients and _is_notice(one))[0]
@@ -240,7 +240,7 @@ class World:
                 for delivery, message in session.execute(query)
             ]
 
-    def wait_until_held(self, recipient: str, state: DeliveryState = DeliveryState.HELD, seconds: float = 20) -> Held:
+    def wait_until_held(self, recipient: str, state: DeliveryState = DeliveryState.HELD, seconds: float = 40) -> Held:
         """The one copy of ``recipient``, once it is in ``state``.  Raises :class:`LabError`."""
 
         def found() -> list[Held]:
@@ -268,7 +268,7 @@ class World:
         with self.store.read() as session:
             return list(session.scalars(select(AuditRecord.action).order_by(AuditRecord.id)))
 
-    def settle(self, seconds: float = 30) -> None:
+    def settle(self, seconds: float = 60) -> None:
         """Wait until nothing is under way any more: no job of the outbox, no mail in the queue."""
         wait_until(lambda: not self._pending_jobs() and not self.lab.server.queued(), seconds, "everything to settle")
 
