@@ -79,6 +79,9 @@ class MailServer(Protocol):
     def waiting(self) -> set[str]:
         """The recipients of what is in the queue."""
 
+    def flush(self) -> None:
+        """Try everything in the queue again now."""
+
     def clear(self) -> None:
         """Delete everything in the queue."""
 
