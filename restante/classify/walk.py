@@ -341,7 +341,8 @@ class _Pass:
         if _is_message(entity):
             self._session.ambiguous("message/rfc822 in a transfer encoding")
         for encoding in entity.encodings[:1]:
-            spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=SPOOL))  # noqa: SIM115  the walk closes it
+            # In memory however large: what is decoded here is plain text, which must never lie on a disk.
+            spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=SPOOL, dir="/dev/shm"))  # noqa: SIM115
             decoder = decoder_for(encoding)
             for data in self._reader.body():
                 spool.write(decoder.feed(data))
