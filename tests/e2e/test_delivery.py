@@ -143,12 +143,12 @@ def test_tls_and_portal_in_one_message_without_internal_recipients(world: World)
 
 @pytest.mark.behaviour("F11")
 def test_two_tls_levels_in_one_message_each_get_their_own(world: World) -> None:
-    partner, other = world.peer("tls", domain="partner.example"), world.peer("self-signed")
-    world.post("bob@partner.example", f"erin@{other.domain}")
+    partner, other = world.partner(), world.peer("self-signed")
+    world.post(f"bob@{partner.domain}", f"erin@{other.domain}")
     world.wait_for_mail(partner)
     world.wait_for_mail(other)
     world.settle()
-    assert recipients_of(world.mails(partner)) == ["bob@partner.example"]
+    assert recipients_of(world.mails(partner)) == [f"bob@{partner.domain}"]
     assert recipients_of(world.mails(other)) == [f"erin@{other.domain}"]
     world.assert_never_clear()
 
@@ -227,9 +227,9 @@ def test_a_notice_holds_nothing_of_the_message_and_says_how_to_know_it(world: Wo
 
 @pytest.mark.behaviour("P3")
 def test_a_notice_itself_travels_under_tls_where_the_domain_has_it(world: World) -> None:
-    peer = world.peer("tls", domain="portal-only.example")
-    world.post("carol@portal-only.example")
-    notice = world.wait_for_notice("carol@portal-only.example")
+    peer = world.portal_only()
+    world.post(f"carol@{peer.domain}")
+    notice = world.wait_for_notice(f"carol@{peer.domain}")
     assert notice.tls
     assert b"/p/" not in peer.clear_bytes()
     assert "access code" not in text_of(notice)
@@ -237,18 +237,19 @@ def test_a_notice_itself_travels_under_tls_where_the_domain_has_it(world: World)
 
 @pytest.mark.behaviour("P4")
 def test_a_notice_that_cannot_be_delivered_under_tls_is_sent_again_in_clear_with_a_code(world: World) -> None:
-    peer = world.peer("tls", domain="portal-only.example")
-    world.look("portal-only.example")
+    peer = world.portal_only()
+    recipient = f"carol@{peer.domain}"
+    world.look(peer.domain)
     peer.behave("clear")
-    world.post("carol@portal-only.example")
-    notice = world.wait_for_notice("carol@portal-only.example", 30)
+    world.post(recipient)
+    notice = world.wait_for_notice(recipient, 30)
     assert not notice.tls
     assert "access code" in text_of(notice)
     first = text_of(world.wait_for_notice(SENDER))
-    assert "carol@portal-only.example needs this access code" not in first
+    assert f"{recipient} needs this access code" not in first
     world.lab.mailboxes.wait_for_mails(2, 20, lambda one: SENDER in one.recipients)
-    assert "carol@portal-only.example needs this access code" in text_of(world.notices(SENDER)[-1])
-    assert world.states() == {"carol@portal-only.example": "held"}
+    assert f"{recipient} needs this access code" in text_of(world.notices(SENDER)[-1])
+    assert world.states() == {recipient: "held"}
     world.assert_never_clear()
 
 

@@ -177,7 +177,7 @@ def test_the_policy_can_be_listed_and_tested_before_it_is_in_force(world: World)
     assert "1 domains" in world.services.command("policy", "check", str(candidate))
     listed = json.loads(world.services.command("policy", "list", "--json", str(candidate)))
     assert [(one["name"], one["mode"]) for one in listed["domain"]] == [(peer.domain, "always")]
-    assert "portal-only.example: portal-only" in world.services.command("policy", "list")
+    assert "portal-only-1.example: portal-only" in world.services.command("policy", "list")
 
 
 @pytest.mark.behaviour("A6")

@@ -104,16 +104,17 @@ def test_the_link_that_the_peer_received_opens_once_and_nothing_less_than_a_pers
 @pytest.mark.behaviour("P1")
 def test_of_fifty_people_at_once_one_opens_the_link(world: World) -> None:
     # Over TLS, so that no code stands between them: the claim alone decides.
-    world.peer("tls", domain="portal-crowd.example")
-    world.look("portal-crowd.example")
-    world.post("carol@portal-crowd.example")
-    token = token_in(world.wait_for_notice("carol@portal-crowd.example"))
+    peer = world.portal_only()
+    recipient = f"carol@{peer.domain}"
+    world.look(peer.domain)
+    world.post(recipient)
+    token = token_in(world.wait_for_notice(recipient))
     browsers = [visitor(world) for _ in range(CROWD)]
     together = threading.Barrier(CROWD)
 
     def rush(browser: Visitor) -> Answer:
         together.wait()
-        return browser.open(token, address="carol@portal-crowd.example")
+        return browser.open(token, address=recipient)
 
     with ThreadPoolExecutor(CROWD) as crowd:
         answers = list(crowd.map(rush, browsers))
@@ -334,9 +335,9 @@ def test_expiry_destroys_the_message_in_open_windows_too(world: World, waiting: 
 
 @pytest.mark.behaviour("P4")
 def test_a_notice_over_tls_needs_no_code_and_where_tls_is_gone_a_new_one_in_clear_does(world: World) -> None:
-    recipient = "carol@portal-lost.example"
-    peer = world.peer("tls", domain="portal-lost.example")
-    world.look("portal-lost.example")
+    peer = world.portal_only()
+    recipient = f"carol@{peer.domain}"
+    world.look(peer.domain)
     world.post(recipient)
     notice = world.wait_for_notice(recipient)
     assert notice.tls

@@ -83,12 +83,11 @@ def test_a_report_of_success_keeps_the_subject_from_the_wire(world: World) -> No
 @pytest.mark.behaviour("F6")
 @pytest.mark.behaviour("F12")
 def test_a_bounce_asks_as_much_of_a_peer_as_its_message_did(world: World) -> None:
-    # The agreement is about partner.example; the sender's own host proves nothing.
-    peer = world.peer("self-signed")
-    world.peer("rcpt-550", domain="partner.example")
-    world.look("partner.example")
+    # The agreement is about the recipient's domain; the sender's own host proves nothing.
+    peer, partner = world.peer("self-signed"), world.partner("rcpt-550")
+    world.look(partner.domain)
     sender = f"ext@{peer.domain}"
-    world.post("nobody@partner.example", sender=sender)
+    world.post(f"nobody@{partner.domain}", sender=sender)
     world.lab.postfix.wait_for_log(rf"restante-auth/smtp.*to=<{sender}>.*status=", 20)
     assert peer.mails() == []
     world.assert_never_clear()

@@ -104,8 +104,8 @@ def test_mail_to_a_peer_without_tls_waits_in_the_portal_and_both_sides_are_told(
 
 @pytest.mark.behaviour("F3")
 def test_a_notice_to_a_peer_with_tls_goes_over_mandatory_tls(world: World) -> None:
-    peer = world.peer("tls", domain="portal-only.example")
-    recipient = "carol@portal-only.example"
+    peer = world.portal_only()
+    recipient = f"carol@{peer.domain}"
     world.post(recipient)
     world.wait_until_held(recipient)
     notice = world.wait_for_notice(recipient)
@@ -234,8 +234,8 @@ def test_where_encryption_is_enough_a_bad_certificate_is_still_tls(world: World,
 
 @pytest.mark.behaviour("F11")
 def test_each_recipient_of_one_message_goes_its_own_way(world: World) -> None:
-    able, strict, unable = world.peer("tls"), world.peer("tls", domain="partner.example"), world.peer("clear")
-    to = (f"bob@{able.domain}", "erin@partner.example", f"carol@{unable.domain}", "dan@site.example")
+    able, strict, unable = world.peer("tls"), world.partner(), world.peer("clear")
+    to = (f"bob@{able.domain}", f"erin@{strict.domain}", f"carol@{unable.domain}", "dan@site.example")
     world.post(*to)
     for peer, recipient in ((able, to[0]), (strict, to[1])):
         (received,) = world.wait_for_mail(peer)

@@ -89,9 +89,9 @@ def test_mail_to_a_peer_without_tls_waits_in_the_portal_and_both_sides_are_told(
 
 @pytest.mark.behaviour("F3")
 def test_sensitive_mail_to_a_portal_only_domain_is_held_though_its_peer_does_tls(world: World) -> None:
-    peer = world.peer("tls", domain="portal-only.example")
-    world.post("carol@portal-only.example")
-    held = world.wait_until_held("carol@portal-only.example")
+    peer = world.portal_only()
+    world.post(f"carol@{peer.domain}")
+    held = world.wait_until_held(f"carol@{peer.domain}")
     assert held.reason == "domain is portal-only"
     world.settle()
     assert world.mails(peer) == []
@@ -333,9 +333,9 @@ def test_a_peer_that_proves_its_name_gets_the_message(world: World) -> None:
 
 @pytest.mark.behaviour("F6")
 def test_a_domain_with_an_agreement_must_prove_its_name_for_every_rule(world: World) -> None:
-    peer = world.peer("self-signed", domain="partner.example")
-    world.post("carol@partner.example")
-    world.wait_until_held("carol@partner.example")
+    peer = world.partner("self-signed")
+    world.post(f"carol@{peer.domain}")
+    world.wait_until_held(f"carol@{peer.domain}")
     assert world.mails(peer) == []
     world.assert_never_clear()
 

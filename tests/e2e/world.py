@@ -46,6 +46,13 @@ EXCLUSIVE_HASTY = "exclusive-hasty@site.example"  # two seconds of trying, then 
 REFUSED = "refused@site.example"  # whatever is sensitive is refused
 DEADLINE_SECONDS = 2.0
 
+# The worker remembers what it saw of a domain, so that each test needs names of its own, for agreements as well.
+_PORTAL_ONLY = tuple(f"portal-only-{number}.example" for number in range(1, 17))
+_PARTNERS = tuple(f"partner-{number}.example" for number in range(1, 9))
+_AGREEMENTS = "".join(f'[[domain]]\nname = "{name}"\nmode = "portal-only"\n\n' for name in _PORTAL_ONLY) + "".join(
+    f'[[domain]]\nname = "{name}"\ntls = "authenticated"\n\n' for name in _PARTNERS
+)
+
 _TRIGGER = 'when = [{ detectors = ["trigger-*"] }]'
 POLICY = f"""
 [[rule]]
@@ -79,23 +86,7 @@ action = "reject"
 senders = ["{REFUSED}"]
 {_TRIGGER}
 
-[[domain]]
-name = "portal-only.example"
-mode = "portal-only"
-
-# The worker remembers what it saw of a domain: tests whose peers behave differently have one each.
-[[domain]]
-name = "portal-crowd.example"
-mode = "portal-only"
-
-[[domain]]
-name = "portal-lost.example"
-mode = "portal-only"
-
-[[domain]]
-name = "partner.example"
-tls = "authenticated"
-
+{_AGREEMENTS}
 {REVIEW_RULE}
 """
 
@@ -129,6 +120,7 @@ class World:
     def __init__(self, lab: Lab, services: RestanteServices, store: Store) -> None:
         self.lab, self.services, self.store = lab, services, store
         self._guests: list[str] = []
+        self._portal_only, self._partners = iter(_PORTAL_ONLY), iter(_PARTNERS)
         self.marker = ""
         self._log_start: dict[Service, int] = {}
 
@@ -160,6 +152,14 @@ class World:
         peer = self.lab.add_peer(domain, behaviour, **changes)
         self._guests.append(domain)
         return peer
+
+    def portal_only(self, behaviour: str = "tls") -> Peer:
+        """A new peer whose sensitive mail goes to the portal, whatever it does: so it is agreed."""
+        return self.peer(behaviour, domain=next(self._portal_only))
+
+    def partner(self, behaviour: str = "tls") -> Peer:
+        """A new peer that must prove its name, for every rule: so it is agreed."""
+        return self.peer(behaviour, domain=next(self._partners))
 
     def new_domain(self) -> str:
         """The name of a domain that does not exist (yet)."""
