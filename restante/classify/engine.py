@@ -12,7 +12,7 @@ from restante.classify.finding import Classification
 from restante.classify.identifiers import DETECTORS
 from restante.classify.scan import Budget, Scanner
 from restante.classify.senders import SenderTriggers
-from restante.classify.session import Session
+from restante.classify.session import Recorder, Session
 from restante.classify.walk import Walk
 from restante.policy import Policy
 
@@ -28,12 +28,13 @@ class Classifier:
         self._triggers = SenderTriggers(policy.triggers)
         self._block = block
 
-    def classify(self, source: BinaryIO) -> Classification:
+    def classify(self, source: BinaryIO, recorder: Recorder | None = None) -> Classification:
         """Everything found in the message that ``source``, a seekable binary file, holds from its beginning.
 
-        Lines end in CRLF or LF.  Raises nothing for any bytes; an ``OSError`` of ``source`` itself passes through.
+        ``recorder`` looks on.  Lines end in CRLF or LF.  Raises nothing for any bytes; an ``OSError`` of ``source``
+        itself passes through.
         """
-        session = Session(self._scanner, Budget())
+        session = Session(self._scanner, Budget(), recorder)
         source.seek(0)
         Walk(session, self._triggers, self._block).run(source)
         if session.scan_raw:

@@ -16,21 +16,28 @@ WINDOW = 1 << 16
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 Report = Callable[[Hit], None]
+Observe = Callable[[str, bytes, int, int, list[Hit]], None]
+"""Told what was scanned, for who explains: the name of the reading, a window, where its new text begins and ends, and
+the hits that begin there."""
 
 
 class _Window:
     """Normalised text passing by: keeps the margin that matches at the edge of a window need."""
 
-    __slots__ = ("_budget", "_done", "_report", "_scanner", "_tail")
+    __slots__ = ("_budget", "_done", "_observe", "_reading", "_report", "_scanner", "_tail")
 
-    def __init__(self, scanner: Scanner, budget: Budget, report: Report) -> None:
+    def __init__(
+        self, scanner: Scanner, budget: Budget, report: Report, reading: str = "", observe: Observe | None = None
+    ) -> None:
         self._scanner, self._budget, self._report = scanner, budget, report
+        self._reading, self._observe = reading, observe
         self._tail = b"\n"
         self._done = 0
 
-    def copy(self) -> _Window:
-        """A second window at the same place, for a reading that parts ways here."""
-        twin = _Window(self._scanner, self._budget, self._report)
+    def copy(self, codec: str) -> _Window:
+        """A second window at the same place, for a reading in another ``codec`` that parts ways here."""
+        reading = codec + self._reading[self._reading.find(",") :] if "," in self._reading else codec
+        twin = _Window(self._scanner, self._budget, self._report, reading, self._observe)
         twin._tail, twin._done = self._tail, self._done
         return twin
 
@@ -39,7 +46,10 @@ class _Window:
         text = self._tail + data + (b"\n" if final else b"")
         end = len(text) if final else len(text) - MARGIN
         if end > self._done:
-            for hit in self._scanner.scan(text, self._done, end, self._budget):
+            hits = self._scanner.scan(text, self._done, end, self._budget)
+            if self._observe is not None:
+                self._observe(self._reading, text, self._done, end, hits)
+            for hit in hits:
                 self._report(hit)
             self._done = end
         keep = max(self._done - MARGIN, 0)
@@ -59,7 +69,7 @@ class _Lane:
 
     def twin(self, codec: str) -> _Lane:
         """A lane that has seen the same (so far ASCII) text and goes on in another charset."""
-        lane = _Lane(codec, [window.copy() for window in self.windows], html=self._html)
+        lane = _Lane(codec, [window.copy(codec) for window in self.windows], html=self._html)
         lane._held = self._held
         return lane
 
@@ -85,9 +95,16 @@ class TextScan:
     """All readings of one text.  Feed decoded bytes, then close; every hit goes to ``report``."""
 
     def __init__(
-        self, scanner: Scanner, budget: Budget, report: Report, *, charsets: tuple[str, ...] = (), html: bool = False
+        self,
+        scanner: Scanner,
+        budget: Budget,
+        report: Report,
+        *,
+        charsets: tuple[str, ...] = (),
+        html: bool = False,
+        observe: Observe | None = None,
     ) -> None:
-        self._scanner, self._budget, self._report = scanner, budget, report
+        self._scanner, self._budget, self._report, self._observe = scanner, budget, report, observe
         self._pending: list[bytes] = []
         self._size = 0
         self._html = html
@@ -131,21 +148,25 @@ class TextScan:
     def _short(self, text: str) -> None:
         """A text that fits into one window and has one reading needs no lanes."""
         source = normalise(unescape(text) if self._html else text)
-        self._whole(source)
+        self._whole(source, "utf-8, HTML source" if self._html else "utf-8")
         if self._html and "<" in text:
             seen = normalise(unescape(visible(text)))
             if seen != source:
-                self._whole(seen)
+                self._whole(seen, "utf-8, HTML as seen")
 
-    def _whole(self, text: bytes) -> None:
+    def _whole(self, text: bytes, reading: str) -> None:
         padded = b"\n%b\n" % text
-        for hit in self._scanner.scan(padded, 0, len(padded), self._budget):
+        hits = self._scanner.scan(padded, 0, len(padded), self._budget)
+        if self._observe is not None:
+            self._observe(reading, padded, 0, len(padded), hits)
+        for hit in hits:
             self._report(hit)
 
     def _block(self, raw: bytes, *, final: bool) -> None:
         first = not self._lanes
         if first:
-            windows = [_Window(self._scanner, self._budget, self._report) for _ in range(2 if self._html else 1)]
+            names = ("utf-8, HTML source", "utf-8, HTML as seen") if self._html else ("utf-8",)
+            windows = [_Window(self._scanner, self._budget, self._report, name, self._observe) for name in names]
             self._lanes = [_Lane("utf-8", windows, html=self._html)]
             self._lanes += [self._lanes[0].twin(codec) for codec in self._declared if is_wide(codec)]
         if not raw.isascii():

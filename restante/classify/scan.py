@@ -59,9 +59,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One match in a window: where it starts (bytes), its canonical value, and how sure we are."""
+    """One match in a window: where it starts and stops (bytes), its canonical value, and how sure we are."""
 
     start: int
+    stop: int
     detector: str
     value: str
     confidence: Confidence
@@ -142,7 +143,7 @@ class Scanner:
             left -= 1
             candidate = text[begin:stop]
             if detector is None:
-                hits.append(Hit(begin, entry.name, candidate.decode("utf-8", "replace"), entry.alone, ""))
+                hits.append(Hit(begin, stop, entry.name, candidate.decode("utf-8", "replace"), entry.alone, ""))
                 continue
             proof = budget.proof(detector, candidate)
             if proof is not None:
@@ -184,17 +185,19 @@ def _occurrences(locate: _Locate, text: bytes, start: int, end: int) -> Iterator
 def _weigh(entry: _Entry, detector: Detector, proof: Proof, text: bytes, begin: int) -> Hit | None:
     """How sure a proved candidate is, by what stands around it; ``None`` when that refutes it."""
     stop = begin + proof.length
-    around = Surroundings(text[max(begin - _CONTEXT_BYTES, 0) : begin], text[stop : stop + _CONTEXT_BYTES])
+    before, after = text[max(begin - _CONTEXT_BYTES, 0) : begin], text[stop : stop + _CONTEXT_BYTES]
+    around = Surroundings(before, after, text[begin:stop])
     if any(refuse(around) for refuse in detector.refuse):
         return None
     doubts = [reason for doubt in detector.doubt if (reason := doubt(around))]
     if entry.alone is Confidence.HIGH and not doubts:
-        return Hit(begin, detector.name, proof.value, Confidence.HIGH, "format and check digits")
+        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, "format and check digits")
     word = _context_word(entry.context, around)
     if word:
-        return Hit(begin, detector.name, proof.value, Confidence.HIGH, f'check digits, near "{word}"')
+        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, f'check digits, near "{word}"')
     confidence = min(entry.alone, Confidence.MEDIUM)
-    return Hit(begin, detector.name, proof.value, confidence, doubts[0] if doubts else "check digits, no context word")
+    reason = doubts[0] if doubts else "check digits, no context word"
+    return Hit(begin, stop, detector.name, proof.value, confidence, reason)
 
 
 def _context_word(pattern: re2._Regexp | None, around: Surroundings) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from restante.classify.detector import mask
 from restante.classify.finding import Classification, Confidence, Finding
-from restante.classify.readings import TextScan
+from restante.classify.readings import Observe, TextScan
 from restante.classify.scan import Budget, Hit, Scanner
 from restante.classify.text import normalise
 from restante.classify.transfer import Base64, QuotedPrintable
@@ -65,11 +65,19 @@ class _Base64Runs:
         self._scan.close()
 
 
+class Recorder(Protocol):
+    """Looks on while a message is classified, for who explains the outcome.  It changes nothing in it."""
+
+    def part(self, place: str, decoding: str) -> Observe:
+        """What to tell of the text in ``place`` that begins now, after ``decoding`` was undone ("" for none)."""
+
+
 class Session:
     """The state of one call.  Not shared between threads."""
 
-    def __init__(self, scanner: Scanner, budget: Budget) -> None:
+    def __init__(self, scanner: Scanner, budget: Budget, recorder: Recorder | None = None) -> None:
         self._scanner = scanner
+        self._recorder = recorder
         self.budget = budget
         self._key = b""
         self._findings: dict[tuple[str, str, str], Finding] = {}
@@ -100,19 +108,23 @@ class Session:
         """How often something of at least medium confidence was found so far."""
         return self._notable
 
-    def text(self, place: str, charsets: tuple[str, ...] = (), *, html: bool = False) -> TextScan:
-        """A scan whose hits are findings in ``place``."""
+    def text(self, place: str, charsets: tuple[str, ...] = (), *, html: bool = False, decoding: str = "") -> TextScan:
+        """A scan whose hits are findings in ``place``; ``decoding`` says what was undone to get at the text."""
 
         def report(hit: Hit) -> None:
             self._hit(place, hit)
 
-        return TextScan(self._scanner, self.budget, report, charsets=charsets, html=html)
+        observe = self._recorder.part(place, decoding) if self._recorder else None
+        return TextScan(self._scanner, self.budget, report, charsets=charsets, html=html, observe=observe)
 
     def scan(self, place: str, text: str) -> bool:
         """Scan a short text at once; whether anything was found."""
         before = len(self._findings)
         padded = b"\n%b\n" % normalise(text)
-        for hit in self._scanner.scan(padded, 0, len(padded), self.budget):
+        hits = self._scanner.scan(padded, 0, len(padded), self.budget)
+        if self._recorder:
+            self._recorder.part(place, "")("utf-8", padded, 0, len(padded), hits)
+        for hit in hits:
             self._hit(place, hit)
         return len(self._findings) > before
 
@@ -143,8 +155,10 @@ class Session:
 
     def raw(self, source: BinaryIO, block: int) -> None:
         """Scan the bytes of the message as they are, as quoted-printable, and every run of base64 lines in them."""
-        plain, printable = (self.text("structure", html=True) for _ in range(2))
-        quoted, runs = QuotedPrintable(), _Base64Runs(self.text("structure", html=True))
+        plain = self.text("structure", html=True, decoding="raw bytes")
+        printable = self.text("structure", html=True, decoding="raw bytes as quoted-printable")
+        quoted = QuotedPrintable()
+        runs = _Base64Runs(self.text("structure", html=True, decoding="base64 lines in the raw bytes"))
         while data := source.read(block):
             plain.feed(data)
             printable.feed(quoted.feed(data))

@@ -309,7 +309,10 @@ class _Pass:
         if not textual:
             self._guess(entity, place, decoders[0], chunks)
             return
-        scans = [self._session.text(place, entity.charsets, html=entity.html) for _ in decoders]
+        scans = [
+            self._session.text(place, entity.charsets, html=entity.html, decoding=encoding)
+            for encoding in entity.encodings
+        ]
         _pour(chunks, decoders, scans)
         self._defects(decoders)
 
@@ -324,7 +327,7 @@ class _Pass:
                 break
         sample += decoder.close() if len(sample) < _SAMPLE else b""
         if _looks_like_text(sample):
-            scan = self._session.text(place, entity.charsets, html=b"<" in sample)
+            scan = self._session.text(place, entity.charsets, html=b"<" in sample, decoding=entity.encodings[0])
             for piece in head:
                 scan.feed(piece)
             scan.feed(sample[sum(len(piece) for piece in head) :] if len(sample) < _SAMPLE else b"")
