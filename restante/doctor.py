@@ -18,6 +18,7 @@ from restante.credentials import BadCredential, Credential, read_credential
 from restante.doctor_finding import Finding
 from restante.doctor_postfix import postfix_findings
 from restante.doctor_sendmail import SENDMAIL_CF, sendmail_findings
+from restante.doctor_tls import tls_findings
 from restante.errors import RestanteError
 from restante.policy import Policy, load_policy
 from restante.settings import Mta, Settings, load_settings
@@ -45,6 +46,7 @@ def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[F
         *_database(settings),
         *_portal(settings),
         *_worker(settings),
+        *tls_findings(settings.tls),
         *_milter(settings),
         *_mta(settings, policy, postfix_config_dir),
     ]

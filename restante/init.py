@@ -27,6 +27,7 @@ from restante.vault import generate_keypair
 SETTINGS_NAME = "restante.toml"
 POLICY_NAME = "policy.toml"
 _LISTEN = "127.0.0.1:8080"
+CANARIES = ("gmail.com", "outlook.com")
 
 
 class CannotInit(RestanteError):
@@ -171,6 +172,9 @@ def _sections(answers: Answers, vault_public: bytes, worker_public: bytes) -> di
             ("url", answers.portal_url, "the address that recipients see; links are made from it alone"),
             ("listen", _LISTEN, "behind a web server that does HTTPS"),
             ("trusted_proxies", int(proxied), "how many proxies in front may say X-Forwarded-For; 0 believes none"),
+        ],
+        "tls": [
+            ("canaries", list(CANARIES), "surely do TLS: while they seem not to, nobody is believed to do none"),
         ],
         "notice": [
             ("sender", answers.notice_sender, "From: of notices; its mailbox gets what bounces"),

@@ -24,6 +24,13 @@ _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
 EXAMPLE_NAMES = frozenset({"mail.example.org", "pickup.example.org", "example.org"})
 
 
+def _a_label(domain: str) -> str:
+    try:
+        return a_label(domain)
+    except BadAddress as error:
+        raise ValueError(str(error)) from error
+
+
 class HostPort(NamedTuple):
     """A TCP endpoint, written ``127.0.0.1:10025`` or ``[::1]:10025``."""
 
@@ -157,6 +164,7 @@ class TlsSettings(_Frozen):
     An empty ``ca_file`` means the system's store; no ``nameservers``: the system's.  ``trust_ad`` tells whether DNSSEC
     validation by them is believed: ``auto`` tests resolvers on this host with ``dnssec_signed_name`` and
     ``dnssec_broken_name`` and believes no others; ``yes`` vouches for them and for the path to them.
+    ``canaries`` are domains that surely do TLS: while they seem to do none, no other domain is believed to do none.
     """
 
     ca_file: Path | None = None
@@ -166,6 +174,7 @@ class TlsSettings(_Frozen):
     banner_seconds: float = Field(default=30, gt=0, le=300)
     total_seconds: float = Field(default=60, gt=0, le=600)
     confirm_pause_seconds: float = Field(default=1, ge=0, le=60)
+    canaries: tuple[Annotated[str, AfterValidator(_a_label)], ...] = Field(default=(), max_length=10)
     max_probes: int = Field(default=50, ge=1, le=1000)
     port: int = Field(default=25, ge=1, le=65535)
     source_address: str = ""
@@ -200,10 +209,7 @@ class Settings(_Frozen):
     @field_validator("internal_domains")
     @classmethod
     def _a_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(a_label(domain) for domain in value)
-        except BadAddress as error:
-            raise ValueError(str(error)) from error
+        return tuple(_a_label(domain) for domain in value)
 
     @field_validator("hostname")
     @classmethod

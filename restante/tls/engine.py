@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from restante.tls import verdict
+from restante.tls.canaries import Canaries
 from restante.tls.evidence import Evidence
 from restante.tls.flight import FlightCancelledError, SingleFlight
 from restante.tls.mx import BadNextHop, MxAnswer, MxResolver, NextHop
@@ -109,7 +110,8 @@ class ProbeSource:
 class VerdictEngine:
     """Answers what is known of a domain's TLS.  Build it inside the event loop that will use it.
 
-    ``sources`` are asked in order after MX lookup; by default only the probe.  Raises
+    ``sources`` are asked in order after MX lookup; by default only the probe.  While ``canaries`` do no TLS either, no
+    domain's "no" is believed.  Raises
     :class:`restante.tls.mx.NoResolver` or :class:`restante.tls.probe.BadTrustStore` on unusable settings.
     """
 
@@ -119,9 +121,11 @@ class VerdictEngine:
         cache: EvidenceCache,
         clock: Callable[[], float] = time.time,
         sources: tuple[EvidenceSource, ...] | None = None,
+        canaries: tuple[str, ...] = (),
     ) -> None:
         self._resolver = MxResolver(settings.nameservers, settings.dns_timeout, 2 * settings.max_probes)
         self._sources = sources if sources is not None else (ProbeSource(settings, clock),)
+        self._canaries = Canaries(canaries, clock)
         self._cache = cache
         self._clock = clock
         self._memory: OrderedDict[str, tuple[float, Evidence]] = OrderedDict()
@@ -156,6 +160,7 @@ class VerdictEngine:
     async def close(self) -> None:
         """Cancel lookups under way; those who wait for them are told UNKNOWN."""
         await self._flights.close()
+        await self._canaries.close()
         for source in self._sources:
             await source.close()
 
@@ -197,6 +202,7 @@ class VerdictEngine:
         try:
             previous = await self._from_cache(name)
             found = await self._find_out(next_hop, previous, recheck=recheck)
+            found = await self._canaries.doubt(found, previous, self._look_at_canary)
         except Exception:  # task boundary: whatever goes wrong inside is "unknown" outside, and never fresh
             logger.exception("lookup of TLS evidence failed")
             return Evidence.unknown(name, "the lookup failed inside Restante; see its log", self._clock())
@@ -207,6 +213,9 @@ class VerdictEngine:
         except Exception:  # request boundary: an answer that cannot be stored is still the answer
             logger.exception("evidence cannot be stored")
         return found if recheck else kept
+
+    async def _look_at_canary(self, domain: str) -> Evidence:
+        return await self._find_out(NextHop.parse(domain), None, recheck=False)
 
     async def _find_out(self, next_hop: NextHop, previous: Evidence | None, *, recheck: bool) -> Evidence:
         name = str(next_hop)

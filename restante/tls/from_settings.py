@@ -43,7 +43,7 @@ def verdict_engine(
             )
         )
     sources.append(ProbeSource(probe, clock, prober))
-    return VerdictEngine(probe, cache, clock, tuple(sources))
+    return VerdictEngine(probe, cache, clock, tuple(sources), tls.canaries)
 
 
 def probe_settings(tls: TlsSettings, ehlo_name: str) -> ProbeSettings:

@@ -76,6 +76,7 @@ def installation(tmp_path: Path) -> Installation:
                 ("milter.socket", str(queue / "restante/m")),
                 ("worker.socketmap", str(queue / "restante/w")),
                 ("worker.intake", f"127.0.0.1:{_free_port()}"),
+                ("tls.trust_ad", "no"),
             ),
         ),
     )
@@ -425,3 +426,14 @@ def test_the_command_prints_the_wiring(installation: Installation) -> None:
         assert os.fspath(path) in result.output
     for part in (wiring.main_cf_text, wiring.master_cf, *wiring.master_options):
         assert part in result.output
+
+@pytest.mark.behaviour("N5")
+@pytest.mark.parametrize(
+    ("nameserver", "name"), [("192.0.2.1", "resolver-not-validating"), ("127.0.0.1@1", "resolver-not-tested")]
+)
+def test_a_resolver_that_dane_cannot_rest_on_is_named(installation: Installation, nameserver: str, name: str) -> None:
+    assert name not in installation.names()
+    settings = installation.settings_path.read_text(encoding="utf-8")
+    asked = f'trust_ad = "auto"\nnameservers = ["{nameserver}"]\ndns_seconds = 0.5'
+    installation.settings_path.write_text(settings.replace('trust_ad = "no"', asked), encoding="utf-8")
+    assert name in installation.names()

@@ -52,10 +52,10 @@ class World:
         self._stack = contextlib.AsyncExitStack()
         self.settings = ProbeSettings(
             "mail.our.test",
-            dns_timeout=0.5,
-            connect_timeout=1,
-            banner_timeout=1,
-            total_timeout=2,
+            dns_timeout=1,
+            connect_timeout=2,
+            banner_timeout=2,
+            total_timeout=4,
             port=self.port,
             ca_file=ca_file,
             nameservers=(server.nameserver,),
@@ -124,6 +124,39 @@ def test_a_cold_domain_without_tls_is_decided_at_once(certificates: Certificates
         evidence = await world.engine.evidence("d.test")
         assert (evidence.level, peer.connections) == (Level.NONE, 2)
         assert "does not offer STARTTLS" in evidence.reason
+
+    run(certificates, scenario)
+
+
+@pytest.mark.behaviour("F7")
+def test_while_the_canaries_do_no_tls_either_nobody_is_believed_to_do_none(certificates: Certificates) -> None:
+    async def scenario(world: World) -> None:
+        world.dns.domain("canary.test", (10, "canary.peer.test", SECOND))
+        world.dns.domain("late.test", (10, peers.NAME, FIRST))
+        engine = VerdictEngine(world.settings, world.cache, lambda: world.now, canaries=("canary.test", "gone.test"))
+        await world.peer(FIRST, plain())
+        canary = await world.peer(SECOND, plain())
+        stripped = await engine.evidence("d.test")
+        assert (stripped.level, stripped.ability(Requirement.ENCRYPTED)) == (Level.UNKNOWN, Ability.UNKNOWN)
+        assert "something near this host strips STARTTLS: canary.test" in stripped.reason
+        looks = canary.connections
+        assert (await engine.evidence("late.test")).level is Level.UNKNOWN
+        assert canary.connections == looks
+        canary.behaviour = peers.tls(certificates.valid("canary.peer.test"))
+        world.now += 3600
+        assert (await engine.evidence("d.test")).level is Level.NONE
+        assert canary.connections == looks + 1
+        await engine.close()
+
+    run(certificates, scenario)
+
+
+def test_canaries_that_are_gone_say_nothing(certificates: Certificates) -> None:
+    async def scenario(world: World) -> None:
+        engine = VerdictEngine(world.settings, world.cache, lambda: world.now, canaries=("gone.test",))
+        await world.peer(FIRST, plain())
+        assert (await engine.evidence("d.test")).level is Level.NONE
+        await engine.close()
 
     run(certificates, scenario)
 

@@ -46,6 +46,7 @@ QUICK = {
     "tls.banner_seconds": "6",
     "tls.total_seconds": "10",
     "tls.confirm_pause_seconds": "0.1",
+    "tls.canaries": "[]",
     "milter.verdict_seconds": "15",
     "log_level": "debug",
 }
