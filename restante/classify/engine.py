@@ -6,10 +6,11 @@ the message and one window of text are in memory at a time.
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO
 
 from restante.classify.finding import Classification
-from restante.classify.identifiers import DETECTORS
+from restante.classify.pack_loader import compiled
 from restante.classify.scan import Budget, Scanner
 from restante.classify.senders import SenderTriggers
 from restante.classify.session import Recorder, Session
@@ -18,14 +19,15 @@ from restante.policy import Policy
 
 
 class Classifier:
-    """Compiled once from a Policy (lexicons, triggers); immutable and thread-safe afterwards.
+    """Compiled once from the built-in packs and a Policy (detectors, lexicons, triggers); immutable and thread-safe afterwards.
 
     ``block`` is how many bytes are read at a time; it changes nothing in the result.
     """
 
     def __init__(self, policy: Policy, *, block: int = 1 << 16) -> None:
-        self._scanner = Scanner(DETECTORS, policy.lexicon)
-        self._triggers = SenderTriggers(policy.triggers)
+        catalogue = policy.catalogue()
+        self._scanner = Scanner(tuple(map(compiled, catalogue.detectors)), catalogue.lexicons)
+        self._triggers = SenderTriggers(policy.triggers, policy.own_tags, policy.asked_headers)
         self._block = block
 
     def classify(self, source: BinaryIO, recorder: Recorder | None = None) -> Classification:
@@ -35,6 +37,7 @@ class Classifier:
         itself passes through.
         """
         session = Session(self._scanner, Budget(), recorder)
+        session.size = source.seek(0, io.SEEK_END)
         source.seek(0)
         Walk(session, self._triggers, self._block).run(source)
         if session.scan_raw:

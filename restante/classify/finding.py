@@ -40,10 +40,15 @@ class Classification:
     """Everything that was found in one message, in the order of the message.
 
     ``subject`` is the decoded subject, for the sealed summary only.  ``trigger_tag`` is the subject tag that the
-    sender wrote, exactly as found, to be removed before sending; empty when there was none.
+    sender wrote, exactly as found, to be removed before sending; empty when there was none.  ``attachment_types`` are
+    the media types that ``attachments`` claim to have, one for each.  ``headers`` are the fields, names in lower case,
+    that the policy asks about.  ``size`` is in bytes.
     """
 
     findings: tuple[Finding, ...]
     subject: str = ""
     trigger_tag: str = ""
     attachments: tuple[str, ...] = ()
+    attachment_types: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    size: int = 0

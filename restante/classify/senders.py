@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from restante.classify.finding import Confidence
 from restante.classify.headers import HeaderBlock, decode_words, text_of
@@ -10,20 +11,32 @@ from restante.classify.session import Session
 from restante.classify.text import normalise
 from restante.policy import Triggers
 
+MAX_ASKED = 65_536  # bytes of one header field that rules look into
+
 _OFF = frozenset({"", "no", "false", "0", "off", "none"})
 
 
 class SenderTriggers:
     """The policy's triggers, compiled."""
 
-    def __init__(self, triggers: Triggers) -> None:
-        tags = "|".join(re.escape(tag.strip().strip("[]")) for tag in triggers.subject_tags if tag.strip())
-        self._tag = re.compile(rf"\[\s*(?:{tags})\s*\]", re.IGNORECASE) if tags else None
+    def __init__(
+        self, triggers: Triggers, own_tags: frozenset[str] = frozenset(), asked_headers: frozenset[str] = frozenset()
+    ) -> None:
+        """``own_tags`` are those of single rules; ``asked_headers``, in lower case, what rules look into."""
+        self._tag = _tags(triggers.subject_tags)
+        self._own_tag = _tags(sorted(own_tags))
+        self._asked = frozenset(name.encode("utf-8") for name in asked_headers)
         self._headers = tuple((name.lower().encode("utf-8"), name) for name in triggers.headers)
         self._sensitivity = triggers.sensitivity
 
     def apply(self, block: HeaderBlock, session: Session) -> None:
         """Look at the header of the message itself; attached messages speak for their own senders."""
+        if self._asked:
+            session.headers += [
+                (name.decode("utf-8", "replace"), decode_words(value[:MAX_ASKED]))
+                for name, value in block.fields
+                if name in self._asked
+            ]
         for raw in block.all(b"subject"):
             subject = decode_words(raw)
             session.subject = session.subject or subject
@@ -41,14 +54,20 @@ class SenderTriggers:
                     self._found(session, "trigger-header", f"header:{name}", value)
 
     def _subject(self, subject: str, session: Session) -> None:
-        if self._tag is None:
-            return
-        match = self._tag.search(subject) or self._tag.search(normalise(subject).decode("utf-8", "replace"))
-        if match:
-            session.trigger_tag = session.trigger_tag or match.group()
-            self._found(session, "trigger-subject", "subject", match.group())
+        for pattern, detector in ((self._tag, "trigger-subject"), (self._own_tag, "subject-tag")):
+            if pattern is None:
+                continue
+            match = pattern.search(subject) or pattern.search(normalise(subject).decode("utf-8", "replace"))
+            if match:
+                session.trigger_tag = session.trigger_tag or match.group()
+                self._found(session, detector, "subject", match.group())
 
     @staticmethod
     def _found(session: Session, detector: str, place: str, value: str) -> None:
         shown = "".join(character for character in value[:40] if character.isprintable())
         session.note(detector, place, Confidence.HIGH, "the sender asks for protection", shown)
+
+
+def _tags(words: Iterable[str]) -> re.Pattern[str] | None:
+    tags = "|".join(re.escape(tag.strip().strip("[]")) for tag in words if tag.strip())
+    return re.compile(rf"\[\s*(?:{tags})\s*\]", re.IGNORECASE) if tags else None

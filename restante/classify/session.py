@@ -87,6 +87,9 @@ class Session:
         self.subject = ""
         self.trigger_tag = ""
         self.attachments: list[str] = []
+        self.attachment_types: list[str] = []
+        self.headers: list[tuple[str, str]] = []
+        self.size = 0
         self.scan_raw = False
 
     def note(self, detector: str, place: str, confidence: Confidence, reason: str, match: str = "") -> None:
@@ -103,6 +106,12 @@ class Session:
     def opaque(self, reason: str, place: str = "structure") -> None:
         """Something could not be looked into."""
         self.note("cannot-inspect", place, Confidence.MEDIUM, reason)
+
+    def attachment(self, name: str, kind: str) -> None:
+        """There is an attachment called ``name`` that claims to be of the media type ``kind``."""
+        if len(self.attachments) < MAX_NAMES:
+            self.attachments.append(name)
+            self.attachment_types.append(kind)
 
     def notable(self) -> int:
         """How often something of at least medium confidence was found so far."""
@@ -171,4 +180,12 @@ class Session:
         """Everything gathered."""
         if self.budget.exhausted:
             self.opaque("more number-like strings than are looked at in one message")
-        return Classification(tuple(self._findings.values()), self.subject, self.trigger_tag, tuple(self.attachments))
+        return Classification(
+            tuple(self._findings.values()),
+            self.subject,
+            self.trigger_tag,
+            tuple(self.attachments),
+            tuple(self.attachment_types),
+            tuple(self.headers),
+            self.size,
+        )

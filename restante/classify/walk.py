@@ -12,7 +12,7 @@ from restante.classify.headers import HeaderBlock, Parameterised, decode_words, 
 from restante.classify.mime import Boundaries, Delimiter, Reader
 from restante.classify.readings import TextScan
 from restante.classify.senders import SenderTriggers
-from restante.classify.session import MAX_NAMES, Session
+from restante.classify.session import Session
 from restante.classify.transfer import Decoder, decoder_for
 
 MAX_DEPTH = 50
@@ -272,8 +272,8 @@ class _Pass:
                 self._outside(place, "preamble")
                 return
             self._session.ambiguous("a multipart without a boundary parameter")
-        if entity.attached and len(self._session.attachments) < MAX_NAMES:
-            self._session.attachments.append(entity.name or "unnamed")
+        if entity.attached:
+            self._session.attachment(entity.name or "unnamed", kind)
         where = place or self._leaf_place(entity)
         if kind in _ENCRYPTED:
             self._session.opaque("encrypted content", where)
@@ -285,8 +285,8 @@ class _Pass:
             self._leaf(entity, where)
 
     def _message_place(self, entity: _Entity, place: str) -> str:
-        if entity.attached and len(self._session.attachments) < MAX_NAMES:
-            self._session.attachments.append(entity.name or "message.eml")
+        if entity.attached:
+            self._session.attachment(entity.name or "message.eml", entity.type.value)
         return place or self._attachment(entity.name or "message.eml")
 
     def _leaf_place(self, entity: _Entity) -> str:

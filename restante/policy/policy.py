@@ -60,6 +60,16 @@ class Policy(Frozen):
                 raise ValueError(f"{other.name} and {domain.name} ask different things of {domain.next_hop}")
         return self
 
+    @cached_property
+    def own_tags(self) -> frozenset[str]:
+        """Subject tags that single rules ask for, beside the triggers."""
+        return frozenset()
+
+    @cached_property
+    def asked_headers(self) -> frozenset[str]:
+        """Header fields, in lower case, that rules look into."""
+        return frozenset()
+
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules in the order of the file; the first that matches wins."""
