@@ -1,4 +1,4 @@
-"""Canary domains: is it the domain that does no TLS, or somebody near us who strips STARTTLS for every destination?
+"""Canary domains tell a domain that does no TLS from somebody near us who strips STARTTLS for every destination.
 
 A "no" is believed only while the canaries, domains well known to do TLS, do not say no as well.  One canary with TLS
 is enough.  Canaries that cannot be reached, or do not exist, say nothing: then a "no" stands as it is.

@@ -28,6 +28,8 @@ from restante.tls.wire import ConnectionEndedError, Reply, Wire, WireError
 
 _QUIT_TIMEOUT: Final = 2.0
 _REMEMBERED_HOSTS: Final = 10_000
+# A large hoster's MX stands behind thousands of domains, whose deliveries may all fail at once.
+_LOOKS_A_MINUTE: Final = 20
 _REMEMBER: Final = {Level.PKIX: 3600.0, Level.ENCRYPTED: 3600.0, Level.NONE: 600.0, Level.UNKNOWN: 30.0}
 # OpenSSL's words for "secure enough to encrypt, too weak to trust": decided by the handshake without verification.
 _WEAK_CERTIFICATE: Final = ("_TOO_SMALL", "_TOO_WEAK", "_KEY_TOO", "LEGACY")
@@ -63,13 +65,16 @@ class ProbeSettings:
 class HostLook:
     """What looking at one host gave, and when.  ``confirmed`` tells a no that was seen twice in a row.
 
-    ``chain`` is what the peer presented, in DER, its own certificate first; only where it was asked for.
+    ``chain`` is what the peer presented, in DER, its own certificate first; only where it was asked for.  ``count`` is
+    how often the host was looked at within the minute that began at ``since``.
     """
 
     evidence: MxEvidence
     looked_at: float
     confirmed: bool = False
     chain: tuple[bytes, ...] = ()
+    since: float = 0.0
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,11 @@ class HostProber:
     ) -> HostLook:
         """What ``host`` shows on ``port``.
 
-        ``confirm`` looks a second time after a firm no; ``recheck`` never answers from memory; ``chain`` asks for the
-        certificates that the peer presents.
+        ``confirm`` looks a second time after a firm no; ``recheck`` does not answer from memory, unless the host has
+        been looked at too often within a minute; ``chain`` asks for the certificates that the peer presents.
         """
         seen = self._seen.get((host.name, port))
+        recheck = recheck and not self._too_often(seen)
         if seen is not None and not recheck and self._still_good(seen, confirm=confirm, chain=chain):
             return seen
         key = (host.name, port, confirm, recheck, chain)
@@ -118,6 +124,9 @@ class HostProber:
     async def close(self) -> None:
         """Cancel what is under way."""
         await self._flights.close()
+
+    def _too_often(self, seen: HostLook | None) -> bool:
+        return seen is not None and seen.count >= _LOOKS_A_MINUTE and self._clock() - seen.since < 60
 
     def _still_good(self, seen: HostLook, *, confirm: bool, chain: bool) -> bool:
         level = seen.evidence.level
@@ -132,7 +141,10 @@ class HostProber:
             await asyncio.sleep(self._settings.confirm_pause)
             evidence, presented = await self._probe(host, port)
             confirmed = evidence.level is Level.NONE
-        look = HostLook(evidence, self._clock(), confirmed, presented if chain else ())
+        now, before = self._clock(), self._seen.get((host.name, port))
+        counts = before is not None and now - before.since < 60
+        since, count = (before.since, before.count + 1) if before is not None and counts else (now, 1)
+        look = HostLook(evidence, now, confirmed, presented if chain else (), since, count)
         self._seen[host.name, port] = look
         self._seen.move_to_end((host.name, port))
         while len(self._seen) > _REMEMBERED_HOSTS:

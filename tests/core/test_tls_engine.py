@@ -311,6 +311,24 @@ def test_a_refresh_that_sees_one_no_only_notes_it(certificates: Certificates) ->
     run(certificates, scenario)
 
 
+@pytest.mark.behaviour("O5")
+def test_deliveries_to_a_hundred_domains_of_one_host_that_all_fail_are_no_storm(certificates: Certificates) -> None:
+    async def scenario(world: World) -> None:
+        domains = [f"d{number}.test" for number in range(100)]
+        for domain in domains:
+            world.dns.domain(domain, (10, peers.NAME, FIRST))
+        peer = await world.peer(FIRST, plain())
+        for domain in domains:
+            assert (await world.engine.evidence(domain, recheck=True)).level is Level.NONE
+        assert peer.connections <= 2 * 20
+        world.now += 61
+        before = peer.connections
+        await world.engine.evidence(domains[0], recheck=True)
+        assert peer.connections > before
+
+    run(certificates, scenario)
+
+
 def test_a_recheck_of_an_overloaded_peer_is_honest_and_keeps_what_was_seen(certificates: Certificates) -> None:
     async def scenario(world: World) -> None:
         peer = await world.peer(FIRST, peers.tls(certificates.valid()))
