@@ -85,7 +85,10 @@ def line_of(text: str, location: tuple[int | str, ...]) -> int:
         if header:
             names = tuple(part.strip().strip("\"'") for part in header.group(2).split("."))
             if header.group(1) == "[[":
-                counts[names] = counts.get(names, -1) + 1
+                count = counts.get(names, -1) + 1
+                # What is nested in this table is counted anew.
+                counts = {known: value for known, value in counts.items() if known[: len(names)] != names}
+                counts[names] = count
             table = _indexed(names, counts)
             here = table
         else:

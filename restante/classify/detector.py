@@ -23,10 +23,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What stands around a match: up to 300 characters before and after, in normalised text."""
+    """What stands around a match: up to 300 characters before and after, in normalised text, and the match itself."""
 
     before: bytes
     after: bytes
+    match: bytes = b""
 
 
 Validator = Callable[[str], Proof | None]
@@ -35,7 +36,7 @@ Doubt = Callable[[Surroundings], str]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way of writing a value.  ``alone`` is the confidence when no context word stands near."""
+    """One way of writing a value.  ``alone`` is the confidence when it is proved and no context word stands near."""
 
     pattern: str
     alone: Confidence = Confidence.HIGH
@@ -47,7 +48,7 @@ class Detector:
 
     ``context`` are words of which one within 300 characters raises the confidence to high.  Each of ``refuse``
     and ``doubt`` looks at the surroundings and returns a reason, or an empty string: a refusal drops the match, a
-    doubt caps it at medium unless a context word stands near.
+    doubt caps it at medium unless a context word stands near.  ``proof`` says in words what a proved candidate has.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Detector:
     context: tuple[str, ...] = ()
     refuse: tuple[Doubt, ...] = ()
     doubt: tuple[Doubt, ...] = ()
+    proof: str = "check digits"
 
 
 _SEPARATORS = str.maketrans("", "", " \t\r\n-._/+>")
@@ -74,6 +76,17 @@ def whole(check: Callable[[str], bool]) -> Validator:
         return Proof(value, len(candidate)) if check(value) else None
 
     return validate
+
+
+def never(values: tuple[str, ...], validate: Validator) -> Validator:
+    """``validate``, but for ``values``, which are samples."""
+    samples = frozenset(map(digits_and_letters, values))
+
+    def checked(candidate: str) -> Proof | None:
+        proof = validate(candidate)
+        return None if proof is None or digits_and_letters(proof.value) in samples else proof
+
+    return checked if samples else validate
 
 
 def mask(value: str) -> str:

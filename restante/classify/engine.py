@@ -19,13 +19,13 @@ from restante.policy import Policy
 
 
 class Classifier:
-    """Compiled once from the built-in packs and a Policy (detectors, lexicons, triggers); immutable and thread-safe afterwards.
+    """Compiled once from the built-in packs and a Policy; immutable and thread-safe afterwards.
 
     ``block`` is how many bytes are read at a time; it changes nothing in the result.
     """
 
     def __init__(self, policy: Policy, *, block: int = 1 << 16) -> None:
-        catalogue = policy.catalogue()
+        catalogue = policy.catalogue
         self._scanner = Scanner(tuple(map(compiled, catalogue.detectors)), catalogue.lexicons)
         self._triggers = SenderTriggers(policy.triggers, policy.own_tags, policy.asked_headers)
         self._block = block

@@ -14,8 +14,8 @@ import re2
 
 from restante.classify.detector import Detector, Proof, Surroundings
 from restante.classify.finding import Confidence
+from restante.classify.tables import Lexicon
 from restante.classify.text import normalise
-from restante.policy import Lexicon
 
 CONTEXT = 300  # characters either side in which a context word counts
 MARGIN = 2048  # bytes either side that a match at the edge of a window may need: match and context, as UTF-8
@@ -43,7 +43,7 @@ class Budget:
         try:
             return self._proofs[key]
         except KeyError:
-            proof = detector.validate(candidate.decode("ascii", "replace"))
+            proof = detector.validate(candidate.decode("utf-8", "replace"))
             if len(self._proofs) < MAX_PROOFS:
                 self._proofs[key] = proof
             return proof
@@ -174,12 +174,14 @@ def _occurrences(locate: _Locate, text: bytes, start: int, end: int) -> Iterator
     """Spans of group 1 that begin in ``start:end``, each beginning tried once, overlapping ones included."""
     position, size = max(start - 8, 0), len(text)
     while True:
-        begin, stop = locate(_UNANCHORED, text, position, size)[1]
+        spans = locate(_UNANCHORED, text, position, size)
+        begin, stop = spans[1]
         if begin < 0 or begin >= end:
             return
         if begin >= start:
             yield begin, stop
-        position = begin
+        # A form without bounds begins where its group does, and must not be found there again.
+        position = begin + (spans[0][0] == begin)
 
 
 def _weigh(entry: _Entry, detector: Detector, proof: Proof, text: bytes, begin: int) -> Hit | None:
@@ -191,12 +193,12 @@ def _weigh(entry: _Entry, detector: Detector, proof: Proof, text: bytes, begin: 
         return None
     doubts = [reason for doubt in detector.doubt if (reason := doubt(around))]
     if entry.alone is Confidence.HIGH and not doubts:
-        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, "format and check digits")
+        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, detector.proof)
     word = _context_word(entry.context, around)
     if word:
-        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, f'check digits, near "{word}"')
+        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, f'{detector.proof}, near "{word}"')
     confidence = min(entry.alone, Confidence.MEDIUM)
-    reason = doubts[0] if doubts else "check digits, no context word"
+    reason = doubts[0] if doubts else f"{detector.proof}, no context word"
     return Hit(begin, stop, detector.name, proof.value, confidence, reason)
 
 

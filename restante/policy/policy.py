@@ -1,7 +1,8 @@
 """The whole policy as one frozen value, read from TOML.
 
-Written as ``[[rule]]``, ``[[domain]]`` and ``[[lexicon]]`` tables.  First match wins among rules.  A file that does
-not validate is refused whole, with file, line, field and remedy (:class:`restante.toml_source.BadFile`).
+Written as ``[[rule]]`` and ``[[domain]]`` tables and those of packs (:mod:`restante.classify.tables`).  First match wins
+among rules.  A file that does not validate is refused whole, with file, line, field and remedy
+(:class:`restante.toml_source.BadFile`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Final, Self
 
 from pydantic import model_validator
 
+from restante.classify.pack_loader import Catalogue, built_in, check_own
+from restante.classify.tables import DetectorTable, PackFile, PackTable
 from restante.envelope import Envelope
 from restante.policy.condition import Condition
 from restante.policy.domain import DomainMode, DomainPolicy
@@ -31,6 +34,8 @@ class Policy(Frozen):
     rule: tuple[Rule, ...] = ()
     domain: tuple[DomainPolicy, ...] = ()
     lexicon: tuple[Lexicon, ...] = ()
+    detector: tuple[DetectorTable, ...] = ()
+    pack: tuple[PackTable, ...] = ()
     triggers: Triggers = Triggers()
     internal_domains: frozenset[str] = frozenset()
 
@@ -69,6 +74,16 @@ class Policy(Frozen):
     def asked_headers(self) -> frozenset[str]:
         """Header fields, in lower case, that rules look into."""
         return frozenset()
+
+    @property
+    def tables(self) -> PackFile:
+        """The policy's own detectors, lexicons and packs."""
+        return PackFile(detector=self.detector, lexicon=self.lexicon, pack=self.pack)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The detectors, lexicons and packs that come with Restante, and the policy's own."""
+        return built_in() + self.tables
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -185,4 +200,5 @@ def load_policy(path: Path | None, internal_domains: frozenset[str] = frozenset(
     if path is None:
         return Policy.default(internal_domains)
     policy = load_model(path, Policy)
+    check_own(path, policy.tables)
     return policy.model_copy(update={"internal_domains": policy.internal_domains | internal_domains})

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from restante.classify.tables import Lexicon
+from restante.policy.fields import Frozen
 
-from pydantic import Field
-
-from restante.classify.finding import Confidence
-from restante.policy.fields import ConfidenceName, Frozen, Name
-
-
-class Lexicon(Frozen):
-    """A list of whole words or phrases, found in any case, reported as ``lexicon:NAME``."""
-
-    name: Name
-    words: tuple[Annotated[str, Field(min_length=2, max_length=200)], ...] = Field(min_length=1, max_length=10_000)
-    confidence: ConfidenceName = Confidence.MEDIUM
+__all__ = ["Lexicon", "Triggers"]
 
 
 class Triggers(Frozen):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from restante.classify.engine import Classifier
-from restante.classify.identifiers import DETECTORS
+from restante.classify.pack_loader import built_in, compiled
 from restante.classify.scan import Scanner
 from restante.policy import Policy
 from restante.tls.engine import VerdictEngine
@@ -39,9 +39,10 @@ def measure(*, megabytes: int) -> Micro:
     lines = mail.decode("ascii").lower().splitlines()
     text = ("\n".join(lines) + "\n").encode() * (megabytes * 1_000_000 // len(mail) + 1)
     message = b"Subject: long\r\nContent-Type: text/plain\r\n\r\n" + text
-    scanner = Scanner(DETECTORS)
+    detectors = tuple(map(compiled, built_in().detectors))
+    scanner = Scanner(detectors)
     window = text[: 1 << 20]
-    patterns = [_python_pattern(form.pattern) for detector in DETECTORS for form in detector.forms]
+    patterns = [_python_pattern(form.pattern) for detector in detectors for form in detector.forms]
     return Micro(
         classify_mail_us=_best(lambda: classifier.classify(io.BytesIO(mail)), 200) * 1e6,
         classify_text_mb_s=len(message) / _best(lambda: classifier.classify(io.BytesIO(message)), 1) / 1e6,

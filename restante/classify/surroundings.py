@@ -1,0 +1,180 @@
+"""What stands around a match and speaks against it, by name: the ``refuse`` and ``doubt`` of a detector.
+
+Each function returns its reason, or an empty string.  None raises, and each looks at a bounded number of bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from types import MappingProxyType
+
+from restante.classify.detector import Doubt, Surroundings
+
+
+def _decimal(around: Surroundings) -> str:
+    """A fraction is no identifier.  A comma between long numbers separates cells of a table; only 0, counts."""
+    before = re.search(rb"[0-9][.]\Z|(?:\A|[^0-9.,])0,\Z", around.before)
+    after = re.match(rb"[.][0-9]", around.after)
+    return "part of a decimal number" if before or after else ""
+
+
+def _in_url(around: Surroundings) -> str:
+    """Tracking addresses are full of long numbers that pass a check digit by chance."""
+    return "inside a web address" if re.search(rb"://[^\s\"'<>]*\Z", around.before) else ""
+
+
+def _in_table(around: Surroundings) -> str:
+    """Columns of four-digit numbers pass a check digit one time in ten."""
+    before = re.search(rb"(?:\A|[^0-9])[0-9]{4}[ \t]+\Z", around.before)
+    after = re.match(rb"[ \t]+[0-9]{4}(?![0-9])", around.after)
+    return "among other groups of four digits" if before or after else ""
+
+
+def _in_number(around: Surroundings) -> str:
+    before = re.search(rb"[0-9][-./:,_]\Z", around.before)
+    after = re.match(rb"[-./:_][0-9]|,[0-9]", around.after)
+    return "part of a longer number" if before or after else ""
+
+
+def _in_word(around: Surroundings) -> str:
+    before = re.search(rb"[A-Za-z0-9][-_./]\Z", around.before)
+    after = re.match(rb"[-_./][A-Za-z0-9]", around.after)
+    return "part of a longer code" if before or after else ""
+
+
+def _in_email(around: Surroundings) -> str:
+    before = re.search(rb"@[A-Za-z0-9.-]*\Z|[<][^\s<>@]*\Z", around.before)
+    after = re.match(rb"[A-Za-z0-9._%+-]*@[A-Za-z0-9]", around.after)
+    return "inside an e-mail address" if after or (before and b"@" in before.group()) else ""
+
+
+def _in_path(around: Surroundings) -> str:
+    before = re.search(rb"[/\\][^\s/\\]{0,80}\Z", around.before)
+    after = re.match(rb"[^\s/\\]{0,80}[/\\]|[^\s.]{0,40}\.(?:[A-Za-z]{2,5}|7z)\b", around.after)
+    return "part of a file name" if before or after else ""
+
+
+def _in_uuid(around: Surroundings) -> str:
+    before = re.search(rb"[0-9A-Fa-f]{4}-\Z", around.before)
+    after = re.match(rb"-[0-9A-Fa-f]{4}", around.after)
+    return "part of a UUID" if before or after else ""
+
+
+def _in_markup(around: Surroundings) -> str:
+    opened = around.before.rfind(b"<")
+    inside = opened >= 0 and around.before.find(b">", opened) < 0 and re.match(rb"<[A-Za-z/!]", around.before[opened:])
+    return "inside a tag of HTML" if inside else ""
+
+
+def _in_base64(around: Surroundings) -> str:
+    before = re.search(rb"[A-Za-z0-9+/=]{24,}[\r\n>]{0,4}\Z", around.before)
+    after = re.match(rb"[\r\n>]{0,4}[A-Za-z0-9+/=]{24,}", around.after)
+    return "inside encoded data" if before or after else ""
+
+
+def _amount(around: Surroundings) -> str:
+    before = re.search(
+        rb"(?i)(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|\b(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn))[ ]?\Z",
+        around.before,
+    )
+    after = re.match(
+        rb"(?i)[ ]?(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|%|(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn)\b)|[.,]-",
+        around.after,
+    )
+    return "an amount of money" if before or after else ""
+
+
+def _telephone(around: Surroundings) -> str:
+    before = re.search(
+        rb"(?i)(?:\+[0-9 ()./-]{0,12}|\b(?:tel|telefon|telephone|phone|ph|mobile|mobil|cell|fax|handy|t\xc3\xa9l"
+        rb"|t\xc3\xa9l\xc3\xa9phone|telefono|tel\xc3\xa9fono|telefone|telefoon|gsm|whatsapp)[ .:#/=-]{0,4})\Z",
+        around.before,
+    )
+    return "a telephone number" if before else ""
+
+
+def _reference(around: Surroundings) -> str:
+    before = re.search(
+        rb"(?i)\b(?:order|invoice|ticket|case|tracking|parcel|shipment|article|item|part|serial|sku|isbn|issn|doi|ref"
+        rb"|reference|customer|bestellung|bestell|rechnung|auftrag|artikel|kunden|sendung|commande|facture|pedido"
+        rb"|factura|ordine|fattura|faktura|bestelling|factuur|zam\xc3\xb3wienie)"
+        rb"[ -]{0,2}(?:number|no|nr|num|id|nummer|num\xc3\xa9ro|n\xc2\xb0|#)?[ .:#=-]{0,4}\Z",
+        around.before,
+    )
+    return "the number of an order or the like" if before else ""
+
+
+def _version(around: Surroundings) -> str:
+    before = re.search(rb"(?i)\b(?:v|ver|version|release|build|rev|rfc|kernel)[ .:-]{0,3}\Z", around.before)
+    return "a version" if before else ""
+
+
+_FAKE = re.compile(rb"example|sample|dummy|placeholder|changeme|your[-_ ]|xxxx|[*]{3}|[.]{3}|<|[$][{]|[{]{2}|%[(]")
+
+
+def _placeholder(around: Surroundings) -> str:
+    value = around.match.lower()
+    fake = _FAKE.search(value)
+    said = re.search(rb"(?i)\b(?:e[.]g[.]|example|sample|dummy|z[.]b[.]|beispiel)[ :,(]{0,4}\Z", around.before)
+    return "a placeholder" if fake or said else ""
+
+
+_DIGITS = re.compile(rb"[^0-9]")
+
+
+def _sequence(around: Surroundings) -> str:
+    """0123456789 and its like: typed by somebody who needed a number."""
+    digits = _DIGITS.sub(b"", around.match)
+    if len(digits) < 6:
+        return ""
+    steps = {(after - before) % 10 for before, after in pairwise(digits)}
+    return "digits in a row" if len(steps) == 1 else ""
+
+
+def _few_digits(around: Surroundings) -> str:
+    digits = _DIGITS.sub(b"", around.match)
+    return "hardly any different digits" if len(digits) >= 6 and len(set(digits)) < 3 else ""
+
+
+def _date_like(around: Surroundings) -> str:
+    """YYYYMMDD, alone or at the beginning of a time stamp."""
+    digits = _DIGITS.sub(b"", around.match)
+    if len(digits) not in {8, 10, 12, 14}:
+        return ""
+    year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
+    return "a date" if 1900 <= year <= 2099 and 1 <= month <= 12 and 1 <= day <= 31 else ""
+
+
+def _unix_time(around: Surroundings) -> str:
+    """Seconds or milliseconds since 1970, from 2001 to 2033."""
+    digits = around.match
+    timely = digits.isdigit() and len(digits) in {10, 13} and digits[:1] == b"1"
+    return "a time stamp" if timely else ""
+
+
+DOUBTS: Mapping[str, Doubt] = MappingProxyType(
+    {
+        "amount": _amount,
+        "date-like": _date_like,
+        "decimal": _decimal,
+        "few-digits": _few_digits,
+        "in-base64": _in_base64,
+        "in-email": _in_email,
+        "in-markup": _in_markup,
+        "in-number": _in_number,
+        "in-path": _in_path,
+        "in-table": _in_table,
+        "in-url": _in_url,
+        "in-uuid": _in_uuid,
+        "in-word": _in_word,
+        "placeholder": _placeholder,
+        "reference": _reference,
+        "sequence": _sequence,
+        "telephone": _telephone,
+        "unix-time": _unix_time,
+        "version": _version,
+    }
+)
+"""What ``refuse`` and ``doubt`` may name."""
