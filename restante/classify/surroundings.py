@@ -154,6 +154,17 @@ def _unix_time(around: Surroundings) -> str:
     return "a time stamp" if timely else ""
 
 
+_MEETING = re.compile(
+    rb"(?i)\b(?:meeting|webex|zoom|conference|dial-?in|besprechung|r\xc3\xa9union|reuni\xc3\xb3n|riunione|vergadering"
+    rb"|spotkani[ea]|reuni\xc3\xa3o)\b[^\x1f]{0,200}\Z"
+)
+
+
+def _meeting(around: Surroundings) -> str:
+    """What opens a conference call is meant for everybody who is invited."""
+    return "of a conference call" if _MEETING.search(around.before[-220:]) else ""
+
+
 DOUBTS: Mapping[str, Doubt] = MappingProxyType(
     {
         "amount": _amount,
@@ -169,6 +180,7 @@ DOUBTS: Mapping[str, Doubt] = MappingProxyType(
         "in-url": _in_url,
         "in-uuid": _in_uuid,
         "in-word": _in_word,
+        "meeting": _meeting,
         "placeholder": _placeholder,
         "reference": _reference,
         "sequence": _sequence,
