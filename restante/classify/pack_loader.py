@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 
 from restante.classify.detector import Detector, Form, never
+from restante.classify.examples import failures
 from restante.classify.finding import Confidence
+from restante.classify.scan import Scanner
 from restante.classify.surroundings import DOUBTS
 from restante.classify.tables import DetectorTable, Lexicon, PackFile, PackTable
 from restante.classify.validators import validator_named
@@ -86,9 +88,20 @@ def load_packs(paths: tuple[Path, ...]) -> Catalogue:
 
 
 def check_own(path: Path, tables: PackFile) -> None:
-    """Refuse tables of the policy at ``path`` that do not fit the built-in packs."""
-    check_names(path, tables, built_in())
-    check_selectors(path, tables, built_in() + tables)
+    """Refuse tables of the policy at ``path`` that do not fit the built-in packs, or whose examples do not hold."""
+    if tables.detector or tables.lexicon or tables.pack:
+        check_names(path, tables, built_in())
+        check_selectors(path, tables, built_in() + tables)
+        check_examples(path, tables)
+
+
+def check_examples(path: Path, tables: PackFile) -> None:
+    """Refuse an example that is not found, or a counter-example that is."""
+    if any(table.examples or table.counter_examples for table in (*tables.detector, *tables.lexicon)):
+        scanner = Scanner(tuple(map(compiled, tables.detector)), tables.lexicon)
+        for failure in failures(tables.detector, tables.lexicon, scanner):
+            remedy = "Correct the example, or what is to find it"
+            raise _bad(path, failure.location, failure.problem, remedy)
 
 
 def check_names(path: Path, tables: PackFile, others: Catalogue) -> None:

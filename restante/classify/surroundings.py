@@ -80,7 +80,7 @@ def _amount(around: Surroundings) -> str:
         around.before,
     )
     after = re.match(
-        rb"(?i)[ ]?(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|%|(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn)\b)|[.,]-",
+        rb"(?i)[ ]?(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|%|(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn)\b)",
         around.after,
     )
     return "an amount of money" if before or after else ""

@@ -59,6 +59,47 @@ def _not_reserved(value: str) -> str:
     return value
 
 
+def _bounded(pattern: str) -> str:
+    # RE2 has no look-around, so the neighbours are consumed.
+    return f"[^0-9A-Za-z]({pattern})[^0-9A-Za-z]"
+
+
+def check_pattern(written: str) -> str:
+    """Refuse what is no RE2, what repeats without end, and what is slow.  Raises ``ValueError``."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        groups = re2.compile(written, options).groups
+        program = re2.compile(f"(?i){_bounded(written)}", options)
+    except re2.error as error:
+        text = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
+        raise ValueError(f"is no regular expression of RE2: {text}") from None
+    endless = _endless(written)
+    if endless:
+        raise ValueError(f'repeats without end at "{endless}": give the repetition an end, such as {{0,20}}')
+    if groups:
+        raise ValueError("has a capturing group: write (?:…)")
+    if program.search("\n\n"):
+        raise ValueError("matches where there is nothing: make some of it required")
+    if program.programsize > MAX_PROGRAM:
+        raise ValueError(
+            f"is slow: it takes {program.programsize} instructions, and {MAX_PROGRAM} are allowed: "
+            "repeat less, or write [a-z] for \\pL"
+        )
+    return written
+
+
+# Escapes and classes, in which neither a star nor a plus repeats.
+_LITERAL = re.compile(r"\\.|\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\]", re.DOTALL)
+_ENDLESS = re.compile(r"[*+]|\{[0-9]+,\}")
+
+
+def _endless(pattern: str) -> str:
+    """The first repetition without an end in a valid ``pattern``, with what stands before it, or an empty string."""
+    found = _ENDLESS.search(_LITERAL.sub(lambda match: "_" * len(match.group()), pattern))
+    return pattern[max(found.start() - 10, 0) : found.end()] if found else ""
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 OwnName = Annotated[Name, AfterValidator(_not_reserved)]
 ConfidenceName = Annotated[Confidence, BeforeValidator(_confidence)]
@@ -83,30 +124,31 @@ class FormTable(Frozen):
     when it is validated and no context word is near.  ``bounded``: its neighbours are neither letters nor digits.
     """
 
-    pattern: str = Field(min_length=1, max_length=2000)
+    pattern: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(check_pattern)]
     alone: ConfidenceName = Confidence.MEDIUM
     bounded: bool = True
     case_sensitive: bool = False
-
-    @model_validator(mode="after")
-    def _can_be_searched(self) -> Self:
-        check_pattern(self.pattern, self.compiled)
-        return self
 
     @property
     def compiled(self) -> str:
         """The pattern as it is searched: group 1 is the candidate."""
         flags = "" if self.case_sensitive else "(?i)"
-        # RE2 has no look-around, so the neighbours are consumed.
-        return f"{flags}[^0-9A-Za-z]({self.pattern})[^0-9A-Za-z]" if self.bounded else f"{flags}({self.pattern})"
+        return flags + (_bounded(self.pattern) if self.bounded else f"({self.pattern})")
 
 
-class DetectorTable(Frozen):
-    """One kind of value; the meaning of each key stands in docs/policy.md."""
+class Findable(Frozen):
+    """What every kind of finding has: a name, words for people, tags to select it by, texts to try it with."""
 
     name: OwnName
     title: str = Field(default="", max_length=200)
     tags: tuple[Name, ...] = ()
+    examples: Examples = ()
+    counter_examples: Examples = ()
+
+
+class DetectorTable(Findable):
+    """One kind of value; the meaning of each key stands in docs/policy.md."""
+
     validator: Annotated[str, AfterValidator(_validator)] = ""
     context: tuple[Words, ...] = Field(default=(), max_length=500)
     needs_context: bool = False
@@ -114,8 +156,6 @@ class DetectorTable(Frozen):
     doubt: tuple[Annotated[str, AfterValidator(_doubt)], ...] = ()
     never: tuple[str, ...] = ()
     form: tuple[FormTable, ...] = Field(min_length=1, max_length=50)
-    examples: Examples = ()
-    counter_examples: Examples = ()
 
     @model_validator(mode="after")
     def _can_be_found(self) -> Self:
@@ -124,17 +164,12 @@ class DetectorTable(Frozen):
         return self
 
 
-class Lexicon(Frozen):
+class Lexicon(Findable):
     """A list of whole words or phrases, found in any case, reported as ``lexicon:NAME``."""
 
-    name: Name
-    title: str = Field(default="", max_length=200)
-    tags: tuple[Name, ...] = ()
     language: str = Field(default="", pattern=r"^([a-z]{2,3}(-[A-Za-z]{2,8})?)?$")
     words: tuple[Words, ...] = Field(min_length=1, max_length=10_000)
     confidence: ConfidenceName = Confidence.MEDIUM
-    examples: Examples = ()
-    counter_examples: Examples = ()
 
 
 class PackTable(Frozen):
@@ -153,37 +188,3 @@ class PackFile(Frozen):
     detector: tuple[DetectorTable, ...] = ()
     lexicon: tuple[Lexicon, ...] = ()
     pack: tuple[PackTable, ...] = ()
-
-
-def check_pattern(written: str, compiled: str) -> None:
-    """Refuse what is no RE2, what repeats without end, and what is slow.  Raises ``ValueError``."""
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        program = re2.compile(compiled, options)
-    except re2.error as error:
-        text = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(f"is no regular expression of RE2: {text}") from None
-    endless = _endless(written)
-    if endless:
-        raise ValueError(f'repeats without end at "{endless}": give the repetition an end, such as {{0,20}}')
-    if program.groups != 1:
-        raise ValueError("has a capturing group: write (?:…)")
-    if program.search("\n\n") or program.search(""):
-        raise ValueError("matches where there is nothing: make some of it required")
-    if program.programsize > MAX_PROGRAM:
-        raise ValueError(
-            f"is slow: it takes {program.programsize} instructions, and {MAX_PROGRAM} are allowed: "
-            "repeat less, or write [a-z] for \\pL"
-        )
-
-
-# Escapes and classes, in which neither a star nor a plus repeats.
-_LITERAL = re.compile(r"\\.|\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\]", re.DOTALL)
-_ENDLESS = re.compile(r"[*+]|\{[0-9]+,\}")
-
-
-def _endless(pattern: str) -> str:
-    """The first repetition without an end in a valid ``pattern``, with what stands before it, or an empty string."""
-    found = _ENDLESS.search(_LITERAL.sub(lambda match: "_" * len(match.group()), pattern))
-    return pattern[max(found.start() - 10, 0) : found.end()] if found else ""
