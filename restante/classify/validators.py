@@ -24,6 +24,8 @@ import stdnum.iban
 import stdnum.luhn
 import stdnum.se.personnummer
 
+from restante.classify import checks_documents, checks_europe, checks_world
+from restante.classify.checks import MONTHS
 from restante.classify.credentials import CREDENTIALS
 from restante.classify.detector import Proof, Validator, digits_and_letters, whole
 
@@ -266,29 +268,6 @@ def _github_token(value: str) -> bool:
     return len(body) == 36 and body[-6:] == check.rjust(6, "0")
 
 
-_MONTHS = {
-    name: number
-    for number, names in enumerate(
-        (
-            "jan januar january janvier enero gennaio januari janeiro stycznia ledna januára ianuarie",
-            "feb februar february février fevrier febrero febbraio februari fevereiro lutego února februarie",
-            "mar mär märz maerz march mars marzo maart março marca března martie mrt",
-            "apr april avril abril aprile kwietnia dubna aprilie abr avr",
-            "may mai mayo maggio mei maio maja května maj mag",
-            "jun june juni juin junio giugno junho czerwca června iunie giu",
-            "jul july juli juillet julio luglio julho lipca července iulie lug",
-            "aug august août aout agosto augustus augusti sierpnia srpna ago",
-            "sep sept september septembre septiembre settembre setembro września září septembrie set",
-            "oct okt october oktober octobre octubre ottobre outubro października října octombrie ott out",
-            "nov november novembre noviembre novembro listopada listopadu noiembrie",
-            "dec dez december dezember décembre decembre diciembre dicembre dezembro grudnia prosince decembrie dic",
-        ),
-        1,
-    )
-    for name in names.split()
-}
-
-
 def _calendar(year: int, month: int, day: int) -> bool:
     try:
         return date(1900, 1, 1) <= date(year, month, day) <= date(2099, 12, 31)
@@ -300,7 +279,7 @@ def _date(value: str) -> bool:
     """A day of the calendar from 1900 on, in any usual order; month names of a dozen languages."""
     words = re.findall(r"[0-9]+|[^\W\d_]+", value.lower())
     numbers = [int(word) for word in words if word.isdigit() and len(word) <= 4]
-    months = [month for word in words if (month := _MONTHS.get(word))]
+    months = [month for word in words if (month := MONTHS.get(word))]
     if months and len(numbers) == 2:
         return any(_calendar(_full(year), months[0], day) for day, year in (numbers, numbers[::-1]))
     if len(numbers) != 3:
@@ -318,6 +297,10 @@ def _full(year: int) -> int:
 
 OWN: Mapping[str, Validator] = MappingProxyType(
     {
+        **{name: whole(_not_trivial(check)) for name, check in checks_europe.CHECKS.items()},
+        **{name: whole(_not_trivial(check)) for name, check in checks_world.CHECKS.items()},
+        **checks_documents.VALIDATORS,
+        **CREDENTIALS,
         "date": whole_as_written(_date),
         "dea": whole(_dea),
         "github-token": whole_as_written(_github_token),
@@ -330,6 +313,5 @@ OWN: Mapping[str, Validator] = MappingProxyType(
         "payment-card": _card,
         "personnummer": whole(_not_trivial(_personnummer)),
     }
-    | CREDENTIALS
 )
 """What ``restante:NAME`` may name."""
