@@ -100,9 +100,11 @@ def a_label(domain: str) -> str:
 class Envelope:
     """Who sends to whom, and what the client said beside it.
 
-    ``sender.text`` is empty for a bounce (RFC 5321, section 4.5.5).  ``client_id`` names the MTA's queue file.
+    ``sender.text`` is empty for a bounce (RFC 5321, section 4.5.5).  ``client_id`` names the MTA's queue file;
+    ``user`` is who signed in at the MTA (RFC 4954), if anybody did.
     """
 
     sender: Address
     recipients: tuple[Address, ...]
     client_id: str = ""
+    user: str = ""

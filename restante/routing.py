@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from restante.classify.finding import Classification, Finding
 from restante.envelope import Address, Envelope
-from restante.policy import FORCED_RULE, Action, Otherwise, Policy, Rule
+from restante.policy import FORCED_RULE, Action, Circumstances, Facts, Otherwise, Policy, Rule
 from restante.tls.evidence import Ability, Evidence, Requirement
 
 
@@ -63,14 +63,19 @@ class Decision:
 
 
 def matching_rule(
-    policy: Policy, classification: Classification, envelope: Envelope
+    policy: Policy,
+    classification: Classification,
+    envelope: Envelope,
+    circumstances: Circumstances | None = None,
 ) -> tuple[Rule | None, tuple[Finding, ...]]:
     """The first rule of ``policy`` that matches, with the findings that made it match.  First match wins.
 
-    Without a match, :meth:`Policy.forced_rule`: some domains have TLS agreed for all mail.
+    Without a match, :meth:`Policy.forced_rule`: some domains have TLS agreed for all mail.  Without
+    ``circumstances``, it is now, and everybody is a stranger.
     """
+    facts = Facts(classification, envelope, policy.context, circumstances or Circumstances())
     for rule in policy.rules:
-        matched = rule.match(classification.findings, envelope)
+        matched = rule.match(facts)
         if matched is not None:
             return rule, matched
     return policy.forced_rule(envelope), ()

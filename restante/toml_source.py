@@ -28,7 +28,7 @@ def load_model(path: Path, model: type[Model]) -> Model:
     Raises :class:`BadFile` for a file that is missing, unreadable, not TOML, or not valid; the first problem in
     the order of the file is named.
     """
-    text = _read(path)
+    text = read_text(path)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -47,17 +47,18 @@ def load_model(path: Path, model: type[Model]) -> Model:
         raise BadFile(path, line, field, first["msg"], _remedy(first["type"])) from None
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path, field: str = "file") -> str:
+    """The text of ``path``.  Raises :class:`BadFile`, which names ``field`` as the one at fault."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadFile(
-            path, 1, "file", "does not exist", "Run: restante init, or name the file with --settings"
+            path, 1, field, "does not exist", "Run: restante init, or name the file with --settings"
         ) from None
     except UnicodeDecodeError as error:
-        raise BadFile(path, 1, "file", f"is not UTF-8 at byte {error.start}", "Save it as UTF-8") from None
+        raise BadFile(path, 1, field, f"is not UTF-8 at byte {error.start}", "Save it as UTF-8") from None
     except OSError as error:
-        raise BadFile(path, 1, "file", f"cannot be read: {error.strerror}", "Check its owner and mode") from None
+        raise BadFile(path, 1, field, f"cannot be read: {error.strerror}", "Check its owner and mode") from None
 
 
 def _remedy(kind: str) -> str:

@@ -1,12 +1,13 @@
 """The whole policy as one frozen value, read from TOML.
 
-Written as ``[[rule]]`` and ``[[domain]]`` tables and those of packs (:mod:`restante.classify.tables`).  First match wins
-among rules.  A file that does not validate is refused whole, with file, line, field and remedy
+Written as ``[[rule]]``, ``[[domain]]`` and ``[[group]]`` tables and those of packs (:mod:`restante.classify.tables`).
+First match wins among rules.  A file that does not validate is refused whole, with file, line, field and remedy
 (:class:`restante.toml_source.BadFile`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
@@ -16,9 +17,12 @@ from pydantic import model_validator
 from restante.classify.pack_loader import Catalogue, built_in, check_own
 from restante.classify.tables import DetectorTable, PackFile, PackTable
 from restante.envelope import Envelope
-from restante.policy.condition import Condition
+from restante.policy.addresses import AddressSet, Group
+from restante.policy.condition import Condition, tag_word
 from restante.policy.domain import DomainMode, DomainPolicy
+from restante.policy.facts import Context
 from restante.policy.fields import Frozen
+from restante.policy.packs import Named
 from restante.policy.rule import Otherwise, Rule
 from restante.policy.words import Lexicon, Triggers
 from restante.tls.evidence import Requirement
@@ -36,6 +40,7 @@ class Policy(Frozen):
     lexicon: tuple[Lexicon, ...] = ()
     detector: tuple[DetectorTable, ...] = ()
     pack: tuple[PackTable, ...] = ()
+    group: tuple[Group, ...] = ()
     triggers: Triggers = Triggers()
     internal_domains: frozenset[str] = frozenset()
 
@@ -45,6 +50,7 @@ class Policy(Frozen):
             ("rule", [rule.name for rule in self.rule]),
             ("domain", [domain.name for domain in self.domain]),
             ("lexicon", [lexicon.name for lexicon in self.lexicon]),
+            ("group", [group.name for group in self.group]),
         ):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
@@ -66,14 +72,31 @@ class Policy(Frozen):
         return self
 
     @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Every condition of every rule, nested ones included."""
+        return tuple(one for rule in self.rule for top in rule.when for one in _with_nested(top))
+
+    @cached_property
     def own_tags(self) -> frozenset[str]:
         """Subject tags that single rules ask for, beside the triggers."""
-        return frozenset()
+        known = {tag_word(tag) for tag in self.triggers.subject_tags}
+        return frozenset(tag for one in self.conditions for tag in one.subject_tags if tag_word(tag) not in known)
 
     @cached_property
     def asked_headers(self) -> frozenset[str]:
         """Header fields, in lower case, that rules look into."""
-        return frozenset()
+        return frozenset(one.header.name.lower() for one in self.conditions if one.header is not None)
+
+    @cached_property
+    def context(self) -> Context:
+        """What rules need to know of the policy when they look at a message."""
+        internal = {domain.name for domain in self.domain if domain.mode is DomainMode.INTERNAL}
+        return Context(
+            Named.of(self.catalogue),
+            {group.name: AddressSet.of(group.members) for group in self.group},
+            self.internal_domains | internal,
+            frozenset(domain.name for domain in self.domain),
+        )
 
     @property
     def tables(self) -> PackFile:
@@ -201,4 +224,12 @@ def load_policy(path: Path | None, internal_domains: frozenset[str] = frozenset(
         return Policy.default(internal_domains)
     policy = load_model(path, Policy)
     check_own(path, policy.tables)
-    return policy.model_copy(update={"internal_domains": policy.internal_domains | internal_domains})
+    groups = tuple(group.read(path.absolute().parent) for group in policy.group)
+    changes = {"group": groups, "internal_domains": policy.internal_domains | internal_domains}
+    return policy.model_copy(update=changes)
+
+
+def _with_nested(condition: Condition) -> Iterator[Condition]:
+    yield condition
+    for one in condition.nested:
+        yield from _with_nested(one)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 
 from pydantic import Field
 
 from restante.classify.finding import Finding
-from restante.envelope import Envelope
+from restante.policy.addresses import AddressPattern, AddressSet
 from restante.policy.condition import Condition
+from restante.policy.facts import Facts
 from restante.policy.fields import Frozen, Name
 from restante.tls.evidence import Requirement
 
@@ -34,10 +36,12 @@ class Otherwise(StrEnum):
 class Rule(Frozen):
     """One rule.  It matches when any of its conditions does and the sender and recipient patterns fit.
 
-    ``senders`` and ``recipient_domains`` are domains or addresses; empty means everyone.  ``expires_days`` bounds
+    ``senders`` and ``recipients`` are patterns of addresses; empty means everyone.  ``expires_days`` bounds
     how long a held message waits.  ``deadline_hours`` bounds how long delivery over TLS is tried before the portal.
     ``always_code`` asks for an access code even where the notice went over TLS.  ``heal`` delivers a message that
     waits unopened after all, once its domain was seen with TLS twice; the worker can then open what so waits.
+    ``view_only`` lets the recipient read in the portal and save nothing.  ``four_eyes`` asks for two reviewers before
+    a copy that waits for review may leave.
     """
 
     name: Name
@@ -45,35 +49,33 @@ class Rule(Frozen):
     action: Action = Action.PROTECT
     tls: Requirement = Requirement.ENCRYPTED
     otherwise: Otherwise = Otherwise.PORTAL
-    senders: tuple[str, ...] = ()
-    recipients: tuple[str, ...] = ()
+    senders: tuple[AddressPattern, ...] = ()
+    recipients: tuple[AddressPattern, ...] = ()
     always_code: bool = False
+    view_only: bool = False
+    four_eyes: bool = False
     heal: bool = False
     expires_days: int = Field(default=14, ge=1, le=365)
     deadline_hours: float = Field(default=24, ge=0, le=120)
 
-    def match(self, findings: tuple[Finding, ...], envelope: Envelope) -> tuple[Finding, ...] | None:
+    @cached_property
+    def _senders(self) -> AddressSet:
+        return AddressSet.of(self.senders)
+
+    @cached_property
+    def _recipients(self) -> AddressSet:
+        return AddressSet.of(self.recipients)
+
+    def match(self, facts: Facts) -> tuple[Finding, ...] | None:
         """The findings that made the rule match, or ``None`` when it does not."""
-        if self.senders and not _any_address(self.senders, (envelope.sender,)):
+        envelope, groups = facts.envelope, facts.context.groups
+        if self.senders and not self._senders.holds(envelope.sender, groups):
             return None
-        if self.recipients and not _any_address(self.recipients, envelope.recipients):
+        if self.recipients and not any(self._recipients.holds(one, groups) for one in envelope.recipients):
             return None
-        for condition in self.when:
-            hits = condition.match(findings)
-            if hits:
-                return hits
-        return None
+        return next((hits for one in self.when if (hits := one.match(facts)) is not None), None)
 
     @property
     def expires_after(self) -> timedelta:
         """How long a held message waits for its recipient."""
         return timedelta(days=self.expires_days)
-
-
-def _any_address(patterns: tuple[str, ...], addresses: tuple[object, ...]) -> bool:
-    texts = [str(address).lower() for address in addresses]
-    return any(
-        text == pattern.lower() or text.rpartition("@")[2] == pattern.lower().lstrip("@")
-        for pattern in patterns
-        for text in texts
-    )
