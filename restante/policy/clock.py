@@ -58,6 +58,8 @@ class Hours(Frozen):
 
     def hold(self, at: datetime) -> bool:
         """Whether ``at``, a moment with a time zone, lies within."""
+        if self.never:
+            return False
         here = at.astimezone(self._zone_info)
         minute, today = here.hour * 60 + here.minute, DAYS[here.weekday()]
         if self.start < self.end:

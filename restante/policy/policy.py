@@ -23,10 +23,11 @@ from restante.policy.domain import DomainMode, DomainPolicy
 from restante.policy.facts import Context
 from restante.policy.fields import Frozen
 from restante.policy.packs import Named
+from restante.policy.problems import grave_problem
 from restante.policy.rule import Otherwise, Rule
 from restante.policy.words import Lexicon, Triggers
 from restante.tls.evidence import Requirement
-from restante.toml_source import load_model
+from restante.toml_source import BadFile, line_of, load_model, read_text
 
 FORCED_RULE: Final = "domain-always"
 """The rule that stands for "all mail of this domain"; no rule of a file may have its name."""
@@ -203,7 +204,7 @@ class Policy(Frozen):
                     when=(
                         Condition(detectors=("trigger-*",)),
                         Condition(detectors=("id-*", "payment-card", "iban")),
-                        Condition(detectors=("ambiguous-mime",)),
+                        Condition(detectors=("ambiguous-mime", "cannot-inspect")),
                     ),
                 ),
             ),
@@ -226,7 +227,12 @@ def load_policy(path: Path | None, internal_domains: frozenset[str] = frozenset(
     check_own(path, policy.tables)
     groups = tuple(group.read(path.absolute().parent) for group in policy.group)
     changes = {"group": groups, "internal_domains": policy.internal_domains | internal_domains}
-    return policy.model_copy(update=changes)
+    policy = policy.model_copy(update=changes)
+    grave = grave_problem(policy)
+    if grave is not None:
+        line = line_of(read_text(path), grave.location)
+        raise BadFile(path, line, ".".join(map(str, grave.location)), grave.text, grave.remedy)
+    return policy
 
 
 def _with_nested(condition: Condition) -> Iterator[Condition]:
