@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from restante.classify.finding import Classification
 from restante.classify.pack_loader import compiled
+from restante.classify.raw import scan_raw
 from restante.classify.scan import Budget, Scanner
 from restante.classify.senders import SenderTriggers
 from restante.classify.session import Recorder, Session
@@ -42,5 +43,5 @@ class Classifier:
         Walk(session, self._triggers, self._block).run(source)
         if session.scan_raw:
             source.seek(0)
-            session.raw(source, self._block)
+            scan_raw(session, source, self._block)
         return session.result()

@@ -17,6 +17,10 @@ class Confidence(IntEnum):
         return self.name.lower()
 
 
+QUOTED = "in a quoted reply"
+"""How the reason of a finding ends that stands only in text quoted from an earlier message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing found.
@@ -33,6 +37,11 @@ class Finding:
     confidence: Confidence
     reason: str = ""
     value_digest: bytes = field(default=b"", repr=False)
+
+    @property
+    def quoted(self) -> bool:
+        """Whether it stands only in lines quoted from an earlier message, not in what this sender wrote."""
+        return self.reason.endswith(QUOTED)
 
 
 @dataclass(frozen=True, slots=True)

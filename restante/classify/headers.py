@@ -33,8 +33,17 @@ class HeaderBlock:
         return next((value for key, value in self.fields if key == name), b"")
 
 
-_FIELD = re.compile(rb"([^\s:][^:\n]*):(.*(?:\n[ \t].*)*)\n")
+_FIELD = re.compile(rb"([!-9;-~]+):(.*(?:\n[ \t].*)*)\n")
 _BREAK = re.compile(rb"\n\r?\n")
+# What a reader that does not unfold, or that trims lines, takes for a field of its own.  The list of signed fields in
+# a DKIM signature has names and colons too, but no values.
+_FOLDED_FIELD = re.compile(
+    rb"\n[ \t]+(content-(?:type[ \t]*:[ \t]*[a-z]+/|disposition[ \t]*:[ \t]*(?:attachment|inline)"
+    rb"|transfer-encoding[ \t]*:[ \t]*[\"(]?(?:base64|quoted|[78]bit|binary|x-))[^\n]*)",
+    re.IGNORECASE,
+)
+_COMMENT = re.compile(rb"\([^()]*\)?")
+_NOT_NAME = re.compile(rb"[^a-z0-9-]")
 
 
 def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
@@ -55,11 +64,30 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
     fields = block.fields
     for name, value in found:
         key = name.lower()
-        if key[:8] == b"content-" or name[-1:].isspace():
+        if key[:7] == b"content":
             _add(block, b"%b:%b" % (name, value))
         else:
-            fields.append((key, (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
+            if b"\n" in value:
+                _folded_fields(block, value)
+                value = _FOLD.sub(b"", value)
+            fields.append((key, value.strip()))
     return block, end.end()
+
+
+def _folded_fields(block: HeaderBlock, value: bytes) -> None:
+    """Read the lines of a folded value that look like MIME fields as fields as well."""
+    for match in _FOLDED_FIELD.finditer(value):
+        block.broken = block.broken or "a folded line that looks like a MIME header field"
+        name, _, own = match.group(1).partition(b":")
+        block.fields.append((name.strip().lower(), own.strip()))
+
+
+def _canonical(bare: bytes) -> bytes:
+    """The MIME field that some reader takes ``bare`` for, or ``bare``: control characters and comments are skipped."""
+    for plain in (_NOT_NAME.sub(b"", bare), _NOT_NAME.sub(b"", _COMMENT.sub(b"", bare))):
+        if plain.startswith((b"content-type", b"content-transfer-encoding", b"content-disposition")):
+            return plain
+    return bare
 
 
 def parse_fields(lines: list[bytes]) -> HeaderBlock:
@@ -85,10 +113,18 @@ def _add(block: HeaderBlock, raw: bytes) -> None:
             block.broken = block.broken or "a line without a colon among the header fields"
         return
     bare = name.strip().lower()
+    if b"\n" in value[:-1]:
+        _folded_fields(block, value)
+    if b"ontent" in bare and not bare.startswith(b"content-") and _canonical(bare) != bare:
+        block.broken = block.broken or "a control character or a comment in the name of a MIME header field"
+        bare = _canonical(bare)
     value = _FOLD.sub(b"", value).strip(b" \t\r\n") if b"\n" in value[:-1] else value.strip(b"\r\n").lstrip(b" \t")
     if bare.startswith(b"content-"):
         if bare != name.lower():
             block.broken = block.broken or "white space around the name of a MIME header field"
+        elif _NOT_NAME.search(bare):
+            block.broken = block.broken or "a control character or a comment in the name of a MIME header field"
+            bare = _canonical(bare)
         if b"\0" in value:
             block.broken = block.broken or "a control character in a MIME header field"
     if b"\r" in raw and raw.removesuffix(b"\r").count(b"\r") != raw.count(b"\r\n"):
@@ -207,7 +243,10 @@ def parse_params(raw: bytes) -> Parameterised:
         elif plain.setdefault(name, data) != data:
             doubled.add(name)
     for base, parts in pieces.items():
-        plain[base] = _joined(sorted(parts, key=lambda part: part[0]))
+        joined = _joined(sorted(parts, key=lambda part: part[0]))
+        if plain.get(base, joined) != joined or len({number for number, _, _ in parts}) < len(parts):
+            doubled.add(base)
+        plain[base] = joined
     return Parameterised(_media(value), plain, frozenset(doubled))
 
 

@@ -6,6 +6,7 @@ whatever lies beyond the caps as not inspected; the caller then scans the raw by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -15,6 +16,10 @@ from restante.classify.headers import HeaderBlock, parse_fields, well_formed
 BLOCK = 1 << 16
 MAX_HEADER = 256 << 10
 MAX_LINE = 1100  # a delimiter line is at most 78 bytes (RFC 2046, section 5.1.1); generous for padding
+
+_LOOK_BEHIND, _LOOK_AHEAD = 16, 40
+_BEFORE = re.compile(rb"(?:\r|\n[ \t\0\v\f]+)\Z")
+_AFTER = re.compile(rb"(?:--)?[ \t]*(?:[\r\n]|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Boundaries:
     """The open boundaries, outermost first, and those already closed."""
 
     def __init__(self) -> None:
-        self.open: list[bytes] = []
+        self.open: list[tuple[bytes, ...]] = []
         self._level: dict[bytes, int] = {}
         self._closed: set[bytes] = set()
         self.defect = ""
@@ -39,21 +44,41 @@ class Boundaries:
         """Whether any boundary is or was open."""
         return bool(self.open or self._closed)
 
-    def push(self, boundary: bytes) -> None:
-        """Open a multipart."""
-        if boundary in self._level:
-            self.defect = self.defect or "one boundary used on two levels"
-        else:
-            self._level[boundary] = len(self.open)
-        self.open.append(boundary)
+    def push(self, *boundaries: bytes) -> None:
+        """Open a multipart, whose parts begin at any of ``boundaries``: more than one where readers disagree."""
+        for boundary in boundaries:
+            if boundary in self._level:
+                self.defect = self.defect or "one boundary used on two levels"
+            else:
+                self._level[boundary] = len(self.open)
+        self.open.append(boundaries)
 
     def pop_to(self, level: int) -> None:
         """Close every multipart from ``level`` inwards."""
         while len(self.open) > level:
-            boundary = self.open.pop()
-            if self._level.get(boundary) == len(self.open):
-                del self._level[boundary]
-            self._closed.add(boundary)
+            for boundary in self.open.pop():
+                if self._level.get(boundary) == len(self.open):
+                    del self._level[boundary]
+                self._closed.add(boundary)
+
+    def stray(self, data: bytes, *, final: bool) -> int:
+        """Notice delimiters in ``data`` that only some readers see: indented, or behind a bare carriage return.
+
+        The result says from where in ``data`` it must be given again, with what follows; ``final``: nothing follows.
+        """
+        keep = _LOOK_BEHIND
+        for boundaries in self.open:
+            for boundary in boundaries:
+                marker = b"--" + boundary
+                keep = max(keep, len(marker) + _LOOK_BEHIND + _LOOK_AHEAD)
+                found = data.find(marker)
+                while found >= 0 and (final or found + len(marker) + _LOOK_AHEAD <= len(data)):
+                    after = data[found + len(marker) : found + len(marker) + _LOOK_AHEAD]
+                    if _BEFORE.search(data[max(found - _LOOK_BEHIND, 0) : found]) and _AFTER.match(after):
+                        self.defect = self.defect or "a boundary that does not stand at the beginning of a line"
+                        return len(data)
+                    found = data.find(marker, found + 1)
+        return len(data) if final else max(len(data) - keep, 0)
 
     def match(self, line: bytes) -> Delimiter | None:
         """What ``line``, which begins with two hyphens, delimits."""
@@ -67,7 +92,7 @@ class Boundaries:
                 return Delimiter(level, closing=True)
         if text in self._closed:
             self.defect = self.defect or "a part after the closing boundary"
-        elif any(text.startswith(boundary) for boundary in self.open):
+        elif any(map(text.startswith, self.open)):
             self.defect = self.defect or "a line that only begins like a boundary"
         return None
 
@@ -154,8 +179,24 @@ class Reader:
         self._position -= len(line)
         return True, "a line without a colon among the header fields"
 
+    def peek(self, size: int) -> bytes:
+        """The next ``size`` bytes, or what there is of them."""
+        while len(self._buffer) - self._position < size and self._fill():
+            pass
+        return self._buffer[self._position : self._position + size]
+
     def body(self) -> Iterator[bytes]:
         """The bytes up to the next delimiter line of any open multipart, without the line end before it."""
+        tail = b"\n"
+        for data in self._pieces():
+            if self._boundaries.open:
+                tail += data
+                tail = tail[self._boundaries.stray(tail, final=False) :]
+            yield data
+        if self._boundaries.open:
+            self._boundaries.stray(tail, final=True)
+
+    def _pieces(self) -> Iterator[bytes]:
         self.delimiter = None
         if not self._boundaries.used:
             yield from self._rest()

@@ -102,9 +102,11 @@ class TextScan:
         *,
         charsets: tuple[str, ...] = (),
         html: bool = False,
+        joined: bool = False,
         observe: Observe | None = None,
     ) -> None:
         self._scanner, self._budget, self._report, self._observe = scanner, budget, report, observe
+        self._joined = joined
         self._pending: list[bytes] = []
         self._size = 0
         self._html = html

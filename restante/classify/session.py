@@ -5,64 +5,28 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from typing import BinaryIO, Protocol
+from bisect import bisect_right
+from dataclasses import replace
+from itertools import accumulate
+from typing import Protocol
 
 from restante.classify.detector import mask
-from restante.classify.finding import Classification, Confidence, Finding
+from restante.classify.finding import QUOTED, Classification, Confidence, Finding
+from restante.classify.headers import HeaderBlock, decode_words, text_of
 from restante.classify.readings import Observe, TextScan
 from restante.classify.scan import Budget, Hit, Scanner
 from restante.classify.text import normalise
-from restante.classify.transfer import Base64, QuotedPrintable
 
 MAX_CERTAIN = 10_000  # findings of high confidence that one detector may report; a rule can count that far
 MAX_VAGUE = 1_000  # the same for lower confidences, which must not crowd out the certain ones
 MAX_NAMES = 1_000
 
-_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,3}[ \t\r]*\Z")
-_FIRST_LINE = 12  # characters that the first line of a run has at least; shorter ones are words
-
-
-class _Base64Runs:
-    """Whatever stands on consecutive lines of nothing but base64, wherever in a message that is."""
-
-    _LONGEST = 1 << 18
-
-    def __init__(self, scan: TextScan) -> None:
-        self._scan = scan
-        self._decoder = Base64()
-        self._carry: list[bytes] = []
-        self._held = 0
-        self._inside = False
-
-    def feed(self, data: bytes) -> None:
-        """More raw bytes."""
-        self._carry.append(data)
-        self._held += len(data)
-        if b"\n" not in data and self._held < self._LONGEST:
-            return
-        text = b"".join(self._carry)
-        end = text.rfind(b"\n") + 1 or len(text)
-        self._carry, self._held = [text[end:]], len(text) - end
-        self._lines(text[:end].removesuffix(b"\n").split(b"\n"))
-
-    def _lines(self, lines: list[bytes]) -> None:
-        run: list[bytes] = []
-        for line in lines:
-            if (self._inside or len(line) >= _FIRST_LINE) and _LINE.match(line):
-                run.append(line)
-                self._inside = True
-            elif self._inside:
-                self._scan.feed(self._decoder.feed(b"".join(run)) + self._decoder.close() + b"\n")
-                run = []
-                self._inside = False
-        if run:
-            self._scan.feed(self._decoder.feed(b"".join(run)))
-
-    def close(self) -> None:
-        """The message is complete."""
-        self._lines([b"".join(self._carry)])
-        self._scan.feed(self._decoder.close())
-        self._scan.close()
+# Fields that programs write and no reader shows.  Their numbers pass check digits by chance as any others do.
+_MACHINE = re.compile(
+    rb"received\Z|x-received|dkim-|domainkey-|arc-|authentication-results|received-spf|message-id\Z|references\Z"
+    rb"|in-reply-to\Z|resent-message-id|thread-index|return-path\Z|date\Z|mime-version\Z|content-(?:type|disposition|id)\Z"
+    rb"|x-(?:ms|google|spam|gm|mailer|virus|mimeole|antiabuse|authentication|original(?:arrival|ating)|scanned|uid)"
+)
 
 
 class Recorder(Protocol):
@@ -117,14 +81,59 @@ class Session:
         """How often something of at least medium confidence was found so far."""
         return self._notable
 
-    def text(self, place: str, charsets: tuple[str, ...] = (), *, html: bool = False, decoding: str = "") -> TextScan:
+    def text(
+        self,
+        place: str,
+        charsets: tuple[str, ...] = (),
+        *,
+        html: bool = False,
+        joined: bool = False,
+        decoding: str = "",
+    ) -> TextScan:
         """A scan whose hits are findings in ``place``; ``decoding`` says what was undone to get at the text."""
 
         def report(hit: Hit) -> None:
             self._hit(place, hit)
 
         observe = self._recorder.part(place, decoding) if self._recorder else None
-        return TextScan(self._scanner, self.budget, report, charsets=charsets, html=html, observe=observe)
+        return TextScan(
+            self._scanner, self.budget, report, charsets=charsets, html=html, joined=joined, observe=observe
+        )
+
+    def header(self, block: HeaderBlock, place: str) -> None:
+        """Scan the fields of an entity in ``place``, "" for the message itself, each with its name."""
+        shown: list[tuple[bytes, bytes]] = []
+        silent: list[tuple[bytes, bytes]] = []
+        for one in block.fields:
+            (silent if _MACHINE.match(one[0]) else shown).append(one)
+        if shown:
+            self._fields(shown, place, silent=False)
+        if silent:
+            self._fields(silent, place, silent=True)
+
+    def _fields(self, fields: list[tuple[bytes, bytes]], place: str, *, silent: bool) -> None:
+        """Scan ``fields`` as one text, since each pass costs, and tell their hits apart by where they begin."""
+        texts = [b"%b: %b\n" % one for one in fields]
+        whole = b"".join(texts)
+        if not whole.isascii() or b"=?" in whole or b"\0" in whole:
+            texts = [
+                normalise(text_of(name) + ": " + (decode_words(value) if b"=?" in value else text_of(value))) + b"\n"
+                for name, value in fields
+            ]
+            whole = b"".join(texts)
+        padded = b"\n" + whole
+        hits = self._scanner.scan(padded, 0, len(padded), self.budget)
+        if self._recorder:
+            self._recorder.part(place or "header", "")("utf-8", padded, 0, len(padded), hits)
+        if not hits:
+            return
+        ends = list(accumulate(map(len, texts), initial=1))
+        for hit in hits:
+            name = fields[max(bisect_right(ends, hit.start) - 1, 0)][0]
+            where = place or ("subject" if name == b"subject" else f"header:{text_of(name)[:80].title()}")
+            if silent and " near " not in hit.reason:
+                hit = replace(hit, confidence=Confidence.LOW)
+            self._hit(where, hit)
 
     def scan(self, place: str, text: str) -> bool:
         """Scan a short text at once; whether anything was found."""
@@ -141,8 +150,9 @@ class Session:
         key = (hit.detector, place, hit.value)
         known = self._findings.get(key)
         if known is not None:
-            if known.confidence >= hit.confidence:
+            if known.confidence >= hit.confidence and not (known.quoted and not hit.reason.endswith(QUOTED)):
                 return
+            hit = replace(hit, confidence=max(known.confidence, hit.confidence))
         elif place == "structure" and (hit.detector, hit.value) in self._values:
             # The raw bytes repeat what was found in its proper place.
             return
@@ -161,20 +171,6 @@ class Session:
         if not self._key:
             self._key = secrets.token_bytes(32)
         return hmac.digest(self._key, value.encode("utf-8", "replace"), "sha256")[:16]
-
-    def raw(self, source: BinaryIO, block: int) -> None:
-        """Scan the bytes of the message as they are, as quoted-printable, and every run of base64 lines in them."""
-        plain = self.text("structure", html=True, decoding="raw bytes")
-        printable = self.text("structure", html=True, decoding="raw bytes as quoted-printable")
-        quoted = QuotedPrintable()
-        runs = _Base64Runs(self.text("structure", html=True, decoding="base64 lines in the raw bytes"))
-        while data := source.read(block):
-            plain.feed(data)
-            printable.feed(quoted.feed(data))
-            runs.feed(data)
-        printable.feed(quoted.close())
-        for reading in (plain, printable, runs):
-            reading.close()
 
     def result(self) -> Classification:
         """Everything gathered."""

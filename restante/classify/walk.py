@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from restante.classify.headers import HeaderBlock, Parameterised, decode_words, parse_params
+from restante.classify.content import Content
+from restante.classify.entity import Entity, describe
+from restante.classify.headers import HeaderBlock
 from restante.classify.mime import Boundaries, Delimiter, Reader
-from restante.classify.readings import TextScan
 from restante.classify.senders import SenderTriggers
 from restante.classify.session import Session
 from restante.classify.transfer import Decoder, decoder_for
@@ -18,9 +18,7 @@ from restante.classify.transfer import Decoder, decoder_for
 MAX_DEPTH = 50
 MAX_PARTS = 1_000
 SPOOL = 256 << 10
-_SAMPLE = 1024
 
-_IDENTITY = re.compile(r"(?:[78][ -]?bits?|binary|utf-?8|none)?\Z")
 _TEXTUAL = re.compile(
     r"text/|message/|image/svg"
     r"|application/(?:json|xml|csv|sql|rtf|yaml|x-yaml|javascript|x-javascript|ld\+json|[\w.-]+\+(?:xml|json))"
@@ -29,32 +27,17 @@ _TEXT_NAME = re.compile(
     r"\.(?:txt|csv|tsv|log|md|json|xml|html?|xhtml|eml|ya?ml|ini|conf|cfg|sql|ics|vcf|rtf|tex|svg|ps1|sh|py)\Z",
     re.IGNORECASE,
 )
-_MARKUP = re.compile(r"\.(?:html?|xhtml|xml|svg)\Z", re.IGNORECASE)
-_CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08"))
-_ENCRYPTED = frozenset({"application/pgp-encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"})
-_MAGIC = (
-    (b"%PDF-", "PDF"),
-    (b"\xd0\xcf\x11\xe0", "Office document"),
-    (b"PK\x03\x04", "ZIP archive or Office document"),
-    (b"Rar!\x1a", "RAR archive"),
-    (b"7z\xbc\xaf\x27\x1c", "7-Zip archive"),
-    (b"\x1f\x8b", "gzip archive"),
-    (b"BZh", "bzip2 archive"),
-    (b"\xfd7zXZ", "xz archive"),
-    (b"-----BEGIN PGP MESSAGE", "encrypted message"),
+_OPAQUE = {
+    "application/pgp-encrypted": "encrypted content",
+    "application/pkcs7-mime": "encrypted content",
+    "application/x-pkcs7-mime": "encrypted content",
+    "message/partial": "a fragment of a message",
+    "message/external-body": "content that is kept elsewhere",
+}
+# A header that some reader has not yet left where others are in the body.
+_LATE_HEADER = re.compile(
+    rb"[\0-\x20]*content-(?:type|transfer-encoding|disposition)[ \t]*:[ \t]*[\w\"]", re.IGNORECASE
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Entity:
-    """What the header of an entity says, duplicates resolved; ``encodings`` are all that a reader might apply."""
-
-    type: Parameterised
-    encodings: tuple[str, ...]
-    charsets: tuple[str, ...]
-    html: bool
-    name: str
-    attached: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +126,14 @@ class _Pass:
             self._walk.count(depth)
             block = self._reader.headers()
             self._check_header(block)
-            if message:
-                self._message_header(block, place)
-            entity = self._describe(block, default)
+            if message and not place:
+                self._walk.triggers.apply(block, self._session)
+            self._session.header(block, place)
+            entity = describe(block, default)
+            for doubt in entity.doubts:
+                self._session.ambiguous(doubt)
             if self._reader.delimiter is None:
-                if _is_message(entity) and entity.encodings == ("",):
+                if entity.is_message and entity.encodings == ("",):
                     place, depth, default, message = self._message_place(entity, place), depth + 1, "text/plain", True
                     continue
                 self._body(entity, place, depth)
@@ -160,61 +146,12 @@ class _Pass:
                 return
             place, depth, default, message = level.place, level.depth, level.default, False
 
-    # -- headers
-
     def _check_header(self, block: HeaderBlock) -> None:
         if block.broken:
             self._session.ambiguous(block.broken)
         if block.overlong:
             self._session.scan_raw = True
             self._session.opaque("header longer than 256 KiB")
-
-    def _message_header(self, block: HeaderBlock, place: str) -> None:
-        if not place:
-            self._walk.triggers.apply(block, self._session)
-        for name, value in block.fields:
-            if name in {b"subject", b"thread-topic", b"comments", b"keywords"}:
-                where = place or ("subject" if name == b"subject" else f"header:{name.decode().title()}")
-                decoded = decode_words(value)
-                self._session.scan(where, decoded)
-
-    def _describe(self, block: HeaderBlock, default: str) -> _Entity:
-        types = [parse_params(value) for value in block.all(b"content-type")]
-        encodings = [value.decode("latin-1").lower() for value in block.all(b"content-transfer-encoding")]
-        if len(types) > 1:
-            self._session.ambiguous("Content-Type given twice")
-        for kind in types:
-            if kind.doubled & {"boundary", "charset"}:
-                self._session.ambiguous("a parameter of Content-Type given twice")
-        main = next((kind for kind in types if kind.value.startswith("multipart/")), types[0] if types else None)
-        main = main or Parameterised(default, {})
-        how = parse_params(block.first(b"content-disposition"))
-        name = decode_words((how.params.get("filename") or main.params.get("name") or b"")[:2048])
-        return _Entity(
-            main,
-            self._encodings(encodings),
-            tuple({kind.param("charset").strip(): None for kind in types}),
-            any("html" in kind.value or "xml" in kind.value for kind in types) or bool(_MARKUP.search(name)),
-            _printable(name),
-            how.value == "attachment" or bool(name),
-        )
-
-    def _encodings(self, values: list[str]) -> tuple[str, ...]:
-        """Every transfer encoding that a reader might apply; "" is none.  More than one means ambiguous."""
-        if not values:
-            return ("",)
-        if len(values) == 1:
-            value = values[0]
-            if value in {"base64", "quoted-printable"}:
-                return (value,)
-            if _IDENTITY.match(value.strip()):
-                return ("",)
-            self._session.ambiguous("Content-Transfer-Encoding that readers take differently")
-        else:
-            self._session.ambiguous("Content-Transfer-Encoding given twice")
-        joined = " ".join(values)
-        meant = [known for known in ("base64", "quoted-printable") if known in joined]
-        return (*meant, "")
 
     # -- structure
 
@@ -246,102 +183,86 @@ class _Pass:
     def _outside(self, place: str, what: str) -> None:
         """Text before the first part or after the last: no reader shows it, some programs do."""
         before = self._session.notable()
-        scan: TextScan | None = None
+        if _LATE_HEADER.match(self._reader.peek(256)):
+            self._session.ambiguous(f"MIME header fields in the {what} of a multipart")
+        scan: Content | None = None
         for data in self._reader.body():
             if data and (scan or data.strip()):
-                scan = scan or self._session.text(place or "structure", html=True)
+                scan = scan or Content(self._session, place or "structure", textual=True, html=True)
                 scan.feed(data)
         if scan:
             scan.close()
         if self._session.notable() > before:
             self._session.ambiguous(f"detectable text in the {what} of a multipart")
 
-    def _body(self, entity: _Entity, place: str, depth: int) -> None:
-        kind = entity.type.value
-        if kind.startswith("multipart/"):
-            boundary = entity.type.params.get("boundary", b"").rstrip()
+    def _body(self, entity: Entity, place: str, depth: int) -> None:
+        if entity.is_multipart:
             if entity.encodings != ("",):
                 self._session.ambiguous("a multipart in a transfer encoding")
-            if boundary:
-                if len(boundary) > 200:
-                    self._session.ambiguous("a boundary longer than any reader takes")
-                self._boundaries.push(boundary)
-                default = "message/rfc822" if kind == "multipart/digest" else "text/plain"
+            if entity.boundaries:
+                self._boundaries.push(*entity.boundaries)
+                default = "message/rfc822" if entity.kind == "multipart/digest" else "text/plain"
                 self._levels.append(_Level(place, depth + 1, default))
                 self._started.append(False)
                 self._outside(place, "preamble")
                 return
             self._session.ambiguous("a multipart without a boundary parameter")
         if entity.attached:
-            self._session.attachment(entity.name or "unnamed", kind)
-        where = place or self._leaf_place(entity)
-        if kind in _ENCRYPTED:
-            self._session.opaque("encrypted content", where)
-        elif kind == "message/partial":
-            self._session.opaque("a fragment of a message", where)
-        if _is_message(entity) or entity.name.lower().endswith(".eml"):
+            self._session.attachment(entity.name or "unnamed", entity.kind)
+        where = self._place_of(entity, place)
+        if entity.kind in _OPAQUE:
+            self._session.opaque(_OPAQUE[entity.kind], where)
+        if entity.is_message or entity.name.lower().endswith(".eml"):
             self._encoded_message(entity, where, depth)
         else:
             self._leaf(entity, where)
 
-    def _message_place(self, entity: _Entity, place: str) -> str:
+    def _message_place(self, entity: Entity, place: str) -> str:
         if entity.attached:
-            self._session.attachment(entity.name or "message.eml", entity.type.value)
-        return place or self._attachment(entity.name or "message.eml")
+            self._session.attachment(entity.name or "message.eml", entity.kind)
+        return self._named(entity.name or "message.eml", entity, place)
 
-    def _leaf_place(self, entity: _Entity) -> str:
+    def _place_of(self, entity: Entity, place: str) -> str:
         if entity.attached:
-            return self._attachment(entity.name or "unnamed")
-        return "html" if entity.html else "body"
+            return self._named(entity.name or "unnamed", entity, place)
+        return place or ("html" if entity.html else "body")
 
-    def _attachment(self, name: str) -> str:
+    def _named(self, name: str, entity: Entity, place: str) -> str:
         """The place of an attachment; a name that itself holds an identifier is not repeated in clear."""
         number = f"attachment:#{len(self._session.attachments)}"
-        return number if self._session.scan(number, name) else f"attachment:{name}"
+        telling = [self._session.scan(place or number, one) for one in entity.names]
+        return place or (number if any(telling) else f"attachment:{name}")
 
     # -- leaves
 
-    def _leaf(self, entity: _Entity, place: str) -> None:
+    def _leaf(self, entity: Entity, place: str) -> None:
+        if _LATE_HEADER.match(self._reader.peek(256)):
+            self._session.ambiguous("MIME header fields at the beginning of a body")
+        textual = bool(_TEXTUAL.match(entity.kind) or _TEXT_NAME.search(entity.name)) or "/" not in entity.kind
         decoders = [decoder_for(encoding) for encoding in entity.encodings]
-        chunks = self._reader.body()
-        kind = entity.type.value
-        textual = bool(_TEXTUAL.match(kind) or _TEXT_NAME.search(entity.name)) or "/" not in kind
-        if not textual:
-            self._guess(entity, place, decoders[0], chunks)
-            return
-        scans = [
-            self._session.text(place, entity.charsets, html=entity.html, decoding=encoding)
+        contents = [
+            Content(
+                self._session,
+                place,
+                entity.charsets,
+                textual=textual,
+                html=entity.html,
+                joined=entity.joined,
+                decoding=encoding,
+            )
             for encoding in entity.encodings
         ]
-        _pour(chunks, decoders, scans)
+        for data in self._reader.body():
+            for decoder, content in zip(decoders, contents, strict=True):
+                content.feed(decoder.feed(data))
+        for decoder, content in zip(decoders, contents, strict=True):
+            content.feed(decoder.close())
+            content.close()
         self._defects(decoders)
 
-    def _guess(self, entity: _Entity, place: str, decoder: Decoder, chunks: Iterator[bytes]) -> None:
-        """A part that does not claim to be text: scanned all the same when it looks like text."""
-        sample = b""
-        head: list[bytes] = []
-        for data in chunks:
-            head.append(decoder.feed(data))
-            sample += head[-1][:_SAMPLE]
-            if len(sample) >= _SAMPLE:
-                break
-        sample += decoder.close() if len(sample) < _SAMPLE else b""
-        if _looks_like_text(sample):
-            scan = self._session.text(place, entity.charsets, html=b"<" in sample, decoding=entity.encodings[0])
-            for piece in head:
-                scan.feed(piece)
-            scan.feed(sample[sum(len(piece) for piece in head) :] if len(sample) < _SAMPLE else b"")
-            _pour(chunks, [decoder], [scan])
-            return
-        reason = _sealed(sample)
-        if reason:
-            self._session.opaque(reason, place)
-        for _ in chunks:
-            pass
-
-    def _encoded_message(self, entity: _Entity, place: str, depth: int) -> None:
+    def _encoded_message(self, entity: Entity, place: str, depth: int) -> None:
         """A message attached in a transfer encoding, which RFC 2046, section 5.2.1, forbids for its own type."""
-        if _is_message(entity):
+        if entity.is_message:
             self._session.ambiguous("message/rfc822 in a transfer encoding")
         for encoding in entity.encodings[:1]:
             # In memory however large: what is decoded here is plain text, which must never lie on a disk.
@@ -358,38 +279,3 @@ class _Pass:
         for decoder in decoders:
             if decoder.defect:
                 self._session.ambiguous(decoder.defect)
-
-
-def _pour(chunks: Iterator[bytes], decoders: list[Decoder], scans: list[TextScan]) -> None:
-    """Feed every reading from one pass over the body, then close them."""
-    for data in chunks:
-        for decoder, scan in zip(decoders, scans, strict=True):
-            scan.feed(decoder.feed(data))
-    for decoder, scan in zip(decoders, scans, strict=True):
-        scan.feed(decoder.close())
-        scan.close()
-
-
-def _is_message(entity: _Entity) -> bool:
-    return entity.type.value in {"message/rfc822", "message/global", "message/news"}
-
-
-def _printable(name: str) -> str:
-    """A file name for display: no control characters, no path, at most 255 characters."""
-    name = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(character for character in name if character.isprintable())[:255].strip()
-
-
-def _looks_like_text(sample: bytes) -> bool:
-    if sample.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
-        return True
-    if any(sample.startswith(magic) for magic, _ in _MAGIC):
-        return False
-    return bool(sample.strip()) and len(sample.translate(None, _CONTROL)) == len(sample)
-
-
-def _sealed(sample: bytes) -> str:
-    """Why the content of a known format cannot be looked into; empty for formats that carry no text."""
-    if sample.startswith(b"PK\x03\x04") and len(sample) > 6 and sample[6] & 1:
-        return "encrypted ZIP archive"
-    return next((f"{what}: not looked into" for magic, what in _MAGIC if sample.startswith(magic)), "")
