@@ -1,71 +1,116 @@
-"""Explaining a decision: findings, and each recipient's route with rule and reason, as JSON-ready values and as text.
+"""Explaining a decision: findings, texts, rules, and each recipient's route, as JSON-ready values and as text.
 
-Pure.  Matches come masked from the classifier; nothing here holds content that it did not already show.
+Pure.  Nothing here holds a plain value: matches come masked from the classifier, and texts pass
+:mod:`restante.masking`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from restante.alternatives import alternatives
+from restante.classify.detector import mask
 from restante.classify.finding import Classification, Finding
+from restante.classify.recorder import TextRecorder
+from restante.envelope import Envelope
+from restante.excerpts import HEADER, LIMIT, ShownReading, readings_of, shown
+from restante.masking import masked, plain
+from restante.policy import Policy
 from restante.routing import Decision, RecipientDecision
+from restante.rule_trial import Trial, trials
 
 
-def explain(classification: Classification, decision: Decision) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One message under one policy: what was found, and what was decided.  ``recorder`` is what was looked at."""
+
+    policy: Policy
+    envelope: Envelope
+    classification: Classification
+    decision: Decision
+    recorder: TextRecorder | None = None
+
+
+def explain(case: Case, *, text_limit: int = LIMIT) -> dict[str, Any]:
     """The value that ``restante explain --json`` prints.
 
-    ``findings`` lists detector, place, masked match and confidence in the order of the message; ``recipients`` lists
-    address, route, rule (``None`` when no rule matched), reason and evidence (``None`` when none was needed).
+    ``findings`` lists detector, place, masked match, confidence, reason and readings, in the order of the message;
+    ``texts`` what was read, by part and reading, at most ``text_limit`` characters of each; ``rules`` every rule with
+    its outcome; ``recipients`` address, route, rule (``None`` when no rule matched), reason, evidence (``None`` when
+    none was needed) and what would change the route.  ``texts_complete`` is false where there was more to show.
     """
-    rule = decision.rule.name if decision.rule else None
+    rule = case.decision.rule.name if case.decision.rule else None
+    recorder = case.recorder
+    readings = _by_mask(recorder) if recorder else {}
     return {
-        "findings": [_finding(finding) for finding in classification.findings],
-        "recipients": [_recipient(recipient, rule) for recipient in decision.recipients],
+        "sender": case.envelope.sender.text,
+        "rule": rule,
+        "findings": [_finding(finding, readings) for finding in case.classification.findings],
+        "texts": [_text(reading) for reading in shown(recorder, text_limit)] if recorder else [],
+        "texts_complete": recorder.complete if recorder else True,
+        "rules": [_trial(trial) for trial in trials(case.policy, case.classification, case.envelope)],
+        "recipients": [_recipient(case, recipient, rule) for recipient in case.decision.recipients],
     }
 
 
-def _finding(finding: Finding) -> dict[str, str]:
+def _by_mask(recorder: TextRecorder) -> dict[tuple[str, str, str], list[str]]:
+    """The readings by what a finding shows of its value."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for (place, detector, value), names in readings_of(recorder).items():
+        known = found.setdefault((place, detector, mask(value)), [])
+        known += [name for name in names if name not in known]
+    return found
+
+
+def _finding(finding: Finding, readings: Mapping[tuple[str, str, str], list[str]]) -> dict[str, Any]:
+    in_header = finding.place == "subject" or finding.place.startswith("header:")
+    places = (finding.place, HEADER) if in_header else (finding.place,)
+    names = dict.fromkeys(
+        name for place in places for name in readings.get((place, finding.detector, finding.match), [])
+    )
     return {
         "detector": finding.detector,
-        "place": finding.place,
+        "place": safe_name(finding.place),
         "match": finding.match or finding.reason,
         "confidence": str(finding.confidence),
+        "reason": finding.reason,
+        "readings": list(names),
     }
 
 
-def _recipient(recipient: RecipientDecision, rule: str | None) -> dict[str, Any]:
+def _text(reading: ShownReading) -> dict[str, Any]:
+    return {
+        "place": safe_name(reading.place),
+        "reading": reading.name,
+        "bytes": reading.size,
+        "matches": reading.matches,
+        "excerpts": [
+            {
+                "cut": excerpt.cut,
+                "segments": [{"text": each.text, "detector": each.detector} for each in excerpt.segments],
+            }
+            for excerpt in reading.excerpts
+        ],
+    }
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    return {"name": trial.rule, "outcome": str(trial.outcome), "reasons": list(trial.reasons)}
+
+
+def _recipient(case: Case, recipient: RecipientDecision, rule: str | None) -> dict[str, Any]:
     return {
         "address": recipient.recipient.text,
         "route": str(recipient.route),
         "rule": rule,
         "reason": recipient.reason,
         "evidence": recipient.evidence.to_dict() if recipient.evidence else None,
+        "changes": list(alternatives(case.policy, case.decision, case.envelope, recipient)),
     }
 
 
-def render(explanation: dict[str, Any]) -> str:
-    """The value of :func:`explain` as lines for a terminal, without a trailing line feed."""
-    lines = ["Findings:"]
-    lines += [
-        f"  {_plain(finding['detector'])} in {_plain(finding['place'])}: {_plain(finding['match'])}"
-        f" ({finding['confidence']})"
-        for finding in explanation["findings"]
-    ] or ["  none"]
-    lines.append("Recipients:")
-    for recipient in explanation["recipients"]:
-        rule = recipient["rule"] or "none"
-        way = f"{recipient['route']} (rule {rule}): {_plain(recipient['reason'])}"
-        lines.append(f"  {_plain(recipient['address'])} -> {way}")
-        evidence = recipient["evidence"]
-        if evidence:
-            lines.append(f"    evidence: {evidence['domain']} {evidence['level']}: {_plain(evidence['reason'])}")
-            lines += [
-                f"      MX {host['preference']} {_plain(host['host'])}: {host['level']}, {_plain(host['reason'])}"
-                for host in evidence["hosts"]
-            ]
-    return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """``text`` without control characters: a file name must not steer the reader's terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+def safe_name(place: str) -> str:
+    """A place without what might be an identifier in the name of an attachment."""
+    return plain(masked(place))

@@ -39,6 +39,22 @@ class Memory:
         self._kept[evidence.domain] = evidence
 
 
+class ReadOnly:
+    """What another cache knows, and what this command learns: that is kept here alone."""
+
+    def __init__(self, known: EvidenceCache) -> None:
+        self._known = known
+        self._own = Memory()
+
+    def get(self, domain: str) -> Evidence | None:
+        """What this command has learned of ``domain``, else what was known."""
+        return self._own.get(domain) or self._known.get(domain)
+
+    def put(self, evidence: Evidence) -> None:
+        """Keep it until the command ends."""
+        self._own.put(evidence)
+
+
 @contextmanager
 def evidence_cache(invocation: Invocation) -> Iterator[EvidenceCache]:
     """The store's evidence; without settings, or with a database that does not answer, a memory of the command's own.

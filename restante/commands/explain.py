@@ -1,22 +1,32 @@
-"""``restante explain``: what would happen to a message, and why.  Sends nothing and stores no message."""
+"""``restante explain``: what would happen to a message, and why.
+
+Sends nothing, writes nothing, and asks nobody unless told to.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 from restante.classify.engine import Classifier
+from restante.classify.recorder import TextRecorder
 from restante.cli import Invocation
-from restante.commands.evidence import evidence_cache, look, stored
+from restante.commands.evidence import ReadOnly, evidence_cache, look, stored
 from restante.envelope import Address, BadAddress, Envelope
+from restante.excerpts import LIMIT
+from restante.explain import Case
 from restante.explain import explain as explanation_of
-from restante.explain import render
+from restante.explain_text import render
+from restante.header_envelope import header_envelope
 from restante.policy import Policy, load_policy
 from restante.routing import decide, domains_to_judge, matching_rule
+from restante.tls.evidence import Evidence
 
 
 class _AddressType(click.ParamType[Address]):
@@ -34,37 +44,63 @@ class _AddressType(click.ParamType[Address]):
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--sender", type=_AddressType(), required=True, help="The envelope's sender; empty for a bounce.")
-@click.option("--recipient", "recipients", type=_AddressType(), required=True, multiple=True, help="Repeatable.")
+@click.option("--sender", type=_AddressType(), help="The envelope's sender; empty for a bounce.  Else the header's.")
+@click.option("--recipient", "recipients", type=_AddressType(), multiple=True, help="Repeatable.  Else the header's.")
 @click.option("--policy", "policy_path", type=click.Path(path_type=Path, dir_okay=False), help="Another policy file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--no-network", is_flag=True, help="Use only stored evidence.")
+@click.option("--text", "text_limit", type=click.IntRange(0, 1_000_000), default=LIMIT, show_default=True,
+              help="Characters shown of each text; 0 for none.")  # fmt: skip
+@click.option("--probe", is_flag=True, help="Look at the recipients' MX hosts; else only stored evidence counts.")
+@click.option("--no-network", is_flag=True, hidden=True, help="What holds without --probe.")
 @click.pass_obj
 def explain(
     invocation: Invocation,
     file: BinaryIO,
-    sender: Address,
+    sender: Address | None,
     recipients: tuple[Address, ...],
     policy_path: Path | None,
+    text_limit: int,
     as_json: bool,  # noqa: FBT001  click passes it by name
-    no_network: bool,  # noqa: FBT001  click passes it by name
+    probe: bool,  # noqa: FBT001
+    no_network: bool,  # noqa: FBT001
 ) -> None:
-    """Show the findings in FILE (a raw message, - for standard input) and each recipient's route."""
-    policy = _policy(invocation, policy_path)
+    """Show what is found in FILE (a raw message, - for standard input), which rule decides, and each recipient's route.
+
+    Matches are masked, and so is whatever else looks like an identifier in the texts that are shown.
+    """
+    if probe and no_network:
+        raise click.UsageError("--probe asks the network and --no-network forbids it")
+    policy = policy_of(invocation, policy_path)
     source = file if file.seekable() else io.BytesIO(file.read())
-    classification = Classifier(policy).classify(source)
-    envelope = Envelope(sender, recipients)
+    guessed = header_envelope(source)
+    envelope = Envelope(guessed.sender if sender is None else sender, recipients or guessed.recipients)
+    recorder = TextRecorder() if text_limit else None
+    classification = Classifier(policy).classify(source, recorder)
     rule, matched = matching_rule(policy, classification, envelope)
-    wanted = domains_to_judge(rule, policy, envelope)
-    evidence = {}
-    if wanted:
-        with evidence_cache(invocation) as cache:
-            evidence = stored(cache, wanted) if no_network else look(invocation, cache, wanted)
-    found = explanation_of(classification, decide(policy, rule, matched, envelope, evidence))
-    click.echo(json.dumps(found, indent=2) if as_json else render(found))
+    evidence = _evidence(invocation, domains_to_judge(rule, policy, envelope), probe=probe)
+    decision = decide(policy, rule, matched, envelope, evidence)
+    found = explanation_of(Case(policy, envelope, classification, decision, recorder), text_limit=text_limit)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    click.echo(render(found, _bold if sys.stdout.isatty() else str))
+    if not envelope.recipients:
+        click.echo("The header names no recipient: name one with --recipient.", err=True)
 
 
-def _policy(invocation: Invocation, path: Path | None) -> Policy:
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def _evidence(invocation: Invocation, wanted: Iterable[str], *, probe: bool) -> dict[str, Evidence]:
+    domains = list(wanted)
+    if not domains:
+        return {}
+    with evidence_cache(invocation) as cache:
+        return look(invocation, ReadOnly(cache), domains) if probe else stored(cache, domains)
+
+
+def policy_of(invocation: Invocation, path: Path | None) -> Policy:
     """The policy named on the command line, else the settings', else the built-in one."""
     if not invocation.settings_exist:
         return load_policy(path)
