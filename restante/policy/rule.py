@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pydantic import Field
 
+from restante.access import CodeWay, NoticeForm
 from restante.classify.finding import Finding
 from restante.policy.addresses import AddressPattern, AddressSet
 from restante.policy.condition import Condition
@@ -38,7 +39,8 @@ class Rule(Frozen):
 
     ``senders`` and ``recipients`` are patterns of addresses; empty means everyone.  ``expires_days`` bounds
     how long a held message waits.  ``deadline_hours`` bounds how long delivery over TLS is tried before the portal.
-    ``always_code`` asks for an access code even where the notice went over TLS.  ``heal`` delivers a message that
+    ``always_code`` asks for an access code even where the notice went over TLS; ``code`` is the way that it travels.
+    ``notice = "number"`` makes the notice carry no link; then a code is always asked for.  ``heal`` delivers a message that
     waits unopened after all, once its domain was seen with TLS twice; the worker can then open what so waits.
     ``view_only`` lets the recipient read in the portal and save nothing.  ``four_eyes`` asks for two reviewers before
     a copy that waits for review may leave.
@@ -52,6 +54,8 @@ class Rule(Frozen):
     senders: tuple[AddressPattern, ...] = ()
     recipients: tuple[AddressPattern, ...] = ()
     always_code: bool = False
+    code: CodeWay = CodeWay.SENDER
+    notice: NoticeForm = NoticeForm.LINK
     view_only: bool = False
     four_eyes: bool = False
     heal: bool = False
