@@ -158,6 +158,21 @@ class NoticeSettings(_Frozen):
     postmaster: str = Field(default="", pattern=r"^([^@\s<>]+@[^@\s<>]+)?$", description="who is told of strip alarms")
 
 
+class CorrespondentsSettings(_Frozen):
+    """What is remembered of whom this site writes to, for rules with ``first_contact`` and ``lookalike``.
+
+    Kept as keyed digests, and nothing without ``learn``.  A domain is frequent once it was written to on
+    ``frequent_days`` different days.  ``forget_days`` without mail, or more than ``most`` rows, and it is forgotten.
+    ``flush_seconds`` lie between two writes of a process.
+    """
+
+    learn: bool = False
+    frequent_days: int = Field(default=3, ge=1, le=365)
+    forget_days: int = Field(default=400, ge=1, le=3650)
+    most: int = Field(default=500_000, ge=1000, le=10_000_000)
+    flush_seconds: float = Field(default=30, gt=0, le=3600)
+
+
 class TlsSettings(_Frozen):
     """How the worker learns what peers can do.
 
@@ -205,6 +220,7 @@ class Settings(_Frozen):
     portal: PortalSettings
     notice: NoticeSettings
     tls: TlsSettings = TlsSettings()
+    correspondents: CorrespondentsSettings = CorrespondentsSettings()
 
     @field_validator("internal_domains")
     @classmethod

@@ -7,6 +7,7 @@ on the same delivery: one succeeds, the other is told who was not fast enough.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -174,20 +175,21 @@ def save(delivery_id: str) -> Response:
     return send_whole(_opened(portal(), delivery_id, taking=0), delivery_id)
 
 
-Act = Callable[[Portal, str], None]
+Act = Callable[[Portal, str], bool | None]
+"""Does something with a delivery; false where a second reviewer must agree first."""
 
 
 def _actions(text: str) -> dict[str, Act]:
     actor = current().actor
 
-    def to_tls(here: Portal, delivery_id: str) -> None:
+    def to_tls(here: Portal, delivery_id: str) -> bool:
         now = here.clock()
-        holding.release_to_tls(
+        return holding.release_to_tls(
             here.store, here.vault, here.worker, delivery_id, deadline=now + TLS_SECONDS, actor=actor, now=now
         )
 
-    def to_portal(here: Portal, delivery_id: str) -> None:
-        holding.release_to_portal(here.store, delivery_id, actor=actor, now=here.clock())
+    def to_portal(here: Portal, delivery_id: str) -> bool:
+        return holding.release_to_portal(here.store, delivery_id, actor=actor, now=here.clock())
 
     def reject(here: Portal, delivery_id: str) -> None:
         holding.reject(here.store, delivery_id, text=text, actor=actor, now=here.clock())
@@ -225,24 +227,29 @@ def act() -> BaseResponse:
 
 
 def _do(here: Portal, action: str, perform: Act, chosen: list[str]) -> None:
-    done, late, unreadable = 0, [], 0
+    late: list[str] = []
+    counts = Counter[str]()
     for delivery_id in chosen:
         try:
-            perform(here, delivery_id)
+            counts["done" if perform(here, delivery_id) is not False else "approved"] += 1
         except holding.IllegalTransition:
             late.append(delivery_id)
+        except holding.SameReviewer:
+            counts["same-reviewer"] += 1
         except CannotOpen:
-            unreadable += 1
-        else:
-            done += 1
-    if done:
-        flash(f"{action}\t{done}", "done")
+            counts["unreadable"] += 1
+    _tell(counts, {"done": (action, "done"), "approved": ("approved", "done")})
     for recipient, state in queue.recipients(here.store, late[:5]).values():
         flash(f"late\t{recipient}\t{state}", "late")
     if len(late) > 5 or (late and not queue.recipients(here.store, late[:5])):
         flash(f"late-more\t{len(late)}", "late")
-    if unreadable:
-        flash(f"unreadable\t{unreadable}", "late")
+    _tell(counts, {kind: (kind, "late") for kind in ("same-reviewer", "unreadable")})
+
+
+def _tell(counts: Counter[str], said: dict[str, tuple[str, str]]) -> None:
+    for kind, (word, category) in said.items():
+        if counts[kind]:
+            flash(f"{word}\t{counts[kind]}", category)
 
 
 @blueprint.get("/audit")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+from pydantic import BaseModel
 
 from restante.cli import Invocation
 from restante.policy import DomainPolicy, Policy, Rule, load_policy
+from restante.policy.describe import describe
+from restante.policy.problems import problems
+from restante.toml_source import line_of, read_text
 from restante.transport_maps import resolve_next_hops
 
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
@@ -23,8 +28,21 @@ def policy() -> None:
 @_FILE
 @click.pass_obj
 def check(invocation: Invocation, file: Path | None) -> None:
-    """Validate FILE, or the policy of the settings; says file, line, field and remedy where it is wrong."""
+    """Validate FILE, or the policy of the settings; says file, line, field and remedy where it is wrong.
+
+    Also names rules that no message reaches, conditions that contradict each other, and what no rule decides on.  Exits
+    with 1 where there is anything to mend.
+    """
     found = _load(invocation, file)
+    wrong = problems(found)
+    path = file or (invocation.settings.policy if invocation.settings_exist else None)
+    text = read_text(path) if path is not None else ""
+    lines = sorted(((line_of(text, one.location), one) for one in wrong), key=lambda pair: pair[0])
+    for line, one in lines:
+        field = ".".join(map(str, one.location))
+        click.echo(f"{path or 'the built-in policy'}:{line}: {field}: {one.text}. {one.remedy}.", err=True)
+    if not all(one.hint for one in wrong):
+        raise SystemExit(1)
     click.echo(f"The policy is valid: {len(found.rule)} rules, {len(found.domain)} domains.")
 
 
@@ -37,12 +55,16 @@ def list_(invocation: Invocation, file: Path | None, as_json: bool) -> None:  # 
     found = _load(invocation, file)
     if as_json:
         shown = {"rule": found.rule, "domain": found.domain}
-        click.echo(json.dumps({kind: [one.model_dump(mode="json") for one in each] for kind, each in shown.items()}))
+        click.echo(json.dumps({kind: [_as_json(one) for one in each] for kind, each in shown.items()}))
         return
     for number, rule in enumerate(found.rule, 1):
         click.echo(f"{number:>3}. {_rule(rule)}")
     for domain in found.domain:
         click.echo(f"  {domain.name}: {_domain(domain)}")
+
+
+def _as_json(table: BaseModel) -> Any:
+    return table.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _load(invocation: Invocation, file: Path | None) -> Policy:
@@ -54,13 +76,13 @@ def _load(invocation: Invocation, file: Path | None) -> Policy:
 
 
 def _rule(rule: Rule) -> str:
-    detectors = "; ".join(", ".join(condition.detectors) for condition in rule.when)
-    way = (
-        f", TLS {rule.tls}, otherwise {rule.otherwise} after {rule.deadline_hours:g} h"
-        if rule.action == "protect"
-        else ""
-    )
-    return f"{rule.name}: {rule.action} on {detectors}{way}"
+    text = f"{rule.name}: {rule.action} on {'; or '.join(map(describe, rule.when))}"
+    text += f", from {', '.join(rule.senders)}" if rule.senders else ""
+    text += f", to {', '.join(rule.recipients)}" if rule.recipients else ""
+    if rule.action == "protect":
+        text += f", TLS {rule.tls}, otherwise {rule.otherwise} after {rule.deadline_hours:g} h"
+    marks = [name for name in ("always_code", "view_only", "four_eyes", "heal") if getattr(rule, name)]
+    return ", ".join([text, *(name.replace("_", " ") for name in marks)])
 
 
 def _domain(domain: DomainPolicy) -> str:

@@ -1,7 +1,7 @@
 """What is wrong with a policy that is valid as a file: names that mean nothing, rules that no message reaches.
 
 ``grave`` problems are those that make a rule silently do less than it says; a policy that has one is refused when it
-is loaded.  The rest is for ``restante policy check`` to report.
+is loaded.  The rest is for ``restante policy check`` to report; a ``hint`` may be as it was meant.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Problem:
     text: str
     remedy: str
     grave: bool = False
+    hint: bool = False
 
 
 def problems(policy: Policy) -> tuple[Problem, ...]:
@@ -152,4 +153,4 @@ def _uninspected(policy: Policy) -> Iterator[Problem]:
     for finding in ("cannot-inspect", "ambiguous-mime"):
         if policy.rule and not any(covers(name, finding) for name in asked):
             text = f"no rule asks for {finding}: what is so passes as if it were clean"
-            yield Problem(("rule", 0, "name"), text, f'Ask for it: when = [{{ detectors = ["{finding}"] }}]')
+            yield Problem(("rule", 0, "name"), text, f'Ask for it: when = [{{ detectors = ["{finding}"] }}]', hint=True)

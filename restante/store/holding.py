@@ -61,6 +61,10 @@ class IllegalTransition(Exception):
         self.delivery_id, self.wanted = delivery_id, wanted
 
 
+class SameReviewer(Exception):
+    """The message needs two reviewers, and this one was the first.  Nothing was changed: somebody else must release."""
+
+
 @dataclass(frozen=True, slots=True)
 class HandOver:
     """How a copy is to be delivered by the MTA.
@@ -119,6 +123,8 @@ class HoldRequest:
     always_code: bool
     deliveries: tuple[NewDelivery, ...]
     mail_parameters: tuple[str, ...] = ()
+    view_only: bool = False
+    four_eyes: bool = False
     retry_seconds: float = math.inf
 
 
@@ -194,6 +200,8 @@ def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldReques
         "rule": request.rule,
         "requirement": request.requirement,
         "always_code": request.always_code,
+        "view_only": request.view_only,
+        "four_eyes": request.four_eyes,
         "summary": request.summary,
     }
     put_rows(session, Message, [message])
@@ -322,6 +330,8 @@ def _move(
     if not isinstance(changed, CursorResult) or changed.rowcount != 1:
         raise IllegalTransition(delivery_id, to)
     delivery = session.get_one(Delivery, delivery_id, populate_existing=True)
+    if to == S.QUARANTINED:
+        delivery.approved_by = delivery.approved_at = None  # what was agreed on was another release
     audit.record(session, now, actor, f"became-{to}", message_id=delivery.message_id, delivery_id=delivery_id, **detail)
     if to not in LIVE_STATES:
         _revoke_links(session, delivery_id, now)
@@ -354,22 +364,55 @@ def _destroy_when_finished(session: Session, message_id: str) -> None:
     session.execute(update(OutboxJob).where(OutboxJob.message_id == message_id).values(sealed=None))
 
 
-def release_to_portal(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
-    """A reviewer lets the recipient pick the message up: quarantined → held, and the notices are queued."""
+def _agreed(session: Session, delivery_id: str, to: DeliveryState, actor: str, now: float) -> bool:
+    """Whether a release needs nobody else.  Where two reviewers are needed, the first one's word is recorded.
+
+    Raises :class:`SameReviewer` and :class:`IllegalTransition`.
+    """
+    delivery = session.get(Delivery, delivery_id)
+    if delivery is None or not delivery.message.four_eyes:
+        return True
+    approve = update(Delivery).where(
+        Delivery.id == delivery_id, Delivery.state == S.QUARANTINED, Delivery.approved_by.is_(None)
+    )
+    changed = session.execute(approve.values(approved_by=actor, approved_at=now))
+    session.refresh(delivery)
+    if isinstance(changed, CursorResult) and changed.rowcount == 1:
+        ids = {"message_id": delivery.message_id, "delivery_id": delivery_id}
+        audit.record(session, now, actor, "approved-release", **ids, to=to)
+        return False
+    if delivery.state != S.QUARANTINED:
+        raise IllegalTransition(delivery_id, to)
+    if delivery.approved_by == actor:
+        raise SameReviewer
+    return True
+
+
+def release_to_portal(store: Store, delivery_id: str, *, actor: str, now: float) -> bool:
+    """A reviewer lets the recipient pick the message up: quarantined → held, and the notices are queued.
+
+    False where that was the first of the two reviewers whom the message needs.  Raises :class:`SameReviewer`.
+    """
     with store.write() as session:
+        if not _agreed(session, delivery_id, S.HELD, actor, now):
+            return False
         delivery = _move(session, delivery_id, S.HELD, actor, now)
         payload = {"deliveries": [delivery_id], "cause": "released"}
         queue_job(session, JobKind.NOTIFY, delivery.message_id, payload, now)
+    return True
 
 
 def release_to_tls(
     store: Store, vault: Opener, worker: Sealer, delivery_id: str, *, deadline: float, actor: str, now: float
-) -> None:
+) -> bool:
     """A reviewer sends the message on under mandatory TLS: quarantined → handover.
 
-    The data key is re-sealed to the worker, which can open nothing else.  Raises ``CannotOpen`` before any change.
+    False where that was the first of the two reviewers whom the message needs.  Raises :class:`SameReviewer`.  The data
+    key is re-sealed to the worker, which can open nothing else.  Raises ``CannotOpen`` before any change.
     """
     with store.write() as session:
+        if not _agreed(session, delivery_id, S.HANDOVER, actor, now):
+            return False
         delivery = _move(session, delivery_id, S.HANDOVER, actor, now, only_from=S.QUARANTINED)
         message = session.get_one(Message, delivery.message_id)
         key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
@@ -381,6 +424,7 @@ def release_to_tls(
             "deliveries": {delivery_id: []},
         }
         queue_job(session, JobKind.HANDOVER, message.id, payload, now, sealed=worker.wrap(key))
+    return True
 
 
 def reject(store: Store, delivery_id: str, *, text: str, actor: str, now: float) -> None:

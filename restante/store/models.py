@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -121,6 +122,8 @@ class Message(Base):
     rule: Mapped[str] = mapped_column(String(64))
     requirement: Mapped[str] = mapped_column(String(16))
     always_code: Mapped[bool]
+    view_only: Mapped[bool] = mapped_column(default=False, server_default=false())
+    four_eyes: Mapped[bool] = mapped_column(default=False, server_default=false())
     summary: Mapped[bytes]
 
     blob: Mapped[Blob] = relationship()
@@ -128,7 +131,10 @@ class Message(Base):
 
 
 class Delivery(Base):
-    """One recipient's copy of a message."""
+    """One recipient's copy of a message.
+
+    ``approved_by`` is the first of two reviewers where the message needs two; NULL until then.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -144,8 +150,22 @@ class Delivery(Base):
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[float]
     changed_at: Mapped[float]
+    approved_by: Mapped[str | None] = mapped_column(String(80))
+    approved_at: Mapped[float | None]
 
     message: Mapped[Message] = relationship(back_populates="deliveries")
+
+
+class Correspondent(Base):
+    """Somebody, or some domain, that this site has written to: a keyed digest, on how many days, and when last.
+
+    ``last_day`` counts days since 1970 in UTC.
+    """
+
+    __tablename__ = "correspondents"
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    days: Mapped[int]
+    last_day: Mapped[int] = mapped_column(index=True)
 
 
 class Link(Base):

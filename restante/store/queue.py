@@ -99,7 +99,10 @@ class SiblingDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One message under review.  ``wrapped_key`` is ``None`` once its content was destroyed."""
+    """One message under review.  ``wrapped_key`` is ``None`` once its content was destroyed.
+
+    ``four_eyes``: two reviewers must release it; ``approved_by`` is the first of them, as the audit trail names actors.
+    """
 
     delivery_id: str
     message_id: str
@@ -117,6 +120,8 @@ class Review:
     header_message_id: str
     wrapped_key: bytes | None = field(repr=False)
     summary: bytes = field(repr=False)
+    four_eyes: bool = False
+    approved_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +232,8 @@ def review(store: Store, delivery_id: str) -> Review:
             header_message_id=message.header_message_id,
             wrapped_key=message.blob.wrapped_key,
             summary=message.summary,
+            four_eyes=message.four_eyes,
+            approved_by=delivery.approved_by,
         )
 
 
