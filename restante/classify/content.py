@@ -10,7 +10,7 @@ import re
 
 from restante.classify.embedded import Embedded
 from restante.classify.readings import TextScan
-from restante.classify.session import Session
+from restante.classify.session import Keeper, Session, Whence
 
 SAMPLE = 1024
 MAX_NESTED = 4  # base64 inside base64 inside ...
@@ -46,14 +46,17 @@ class Content:
         joined: bool = False,
         decoding: str = "",
         nested: int = 0,
+        attached: Whence | None = None,
     ) -> None:
         self._session, self._place, self._charsets = session, place, charsets
         self._textual, self._html, self._joined, self._decoding = textual, html, joined, decoding
         self._nested = nested
+        self._attached = attached
         self._head: list[bytes] | None = []
         self._size = 0
         self._scan: TextScan | None = None
         self._embedded: Embedded | None = None
+        self._kept: Keeper | None = None
 
     def feed(self, data: bytes) -> None:
         """More of the body."""
@@ -73,15 +76,17 @@ class Content:
             self._scan.close()
         if self._embedded:
             self._embedded.close()
+        if self._kept:
+            self._kept.close()
 
     def _decide(self) -> None:
         data = b"".join(self._head or ())
         self._head = None
         sample = data[:SAMPLE]
-        reason = sealed(sample)
-        if reason:
-            self._session.opaque(reason, self._place)
-        if self._textual or looks_like_text(sample):
+        text = looks_like_text(sample)
+        if data and (self._attached or not text):
+            self._keep(sample)
+        if self._textual or text:
             html = self._html or bool(_HTML.search(sample)) or (not self._textual and b"<" in sample)
             self._scan = self._session.text(
                 self._place, self._charsets, html=html, joined=self._joined, decoding=self._decoding
@@ -90,9 +95,18 @@ class Content:
                 self._embedded = Embedded(self._inner, self._opaque)
         self._pass_on(data)
 
+    def _keep(self, sample: bytes) -> None:
+        """Have it read by an extractor when it is complete; without one, say what could not be read."""
+        if self._session.inspector:
+            self._kept = self._session.inspector.keep(self._attached or Whence(self._place))
+        elif reason := sealed(sample):
+            self._session.opaque(reason, self._place)
+
     def _pass_on(self, data: bytes) -> None:
         if self._scan:
             self._scan.feed(data)
+        if self._kept:
+            self._kept.feed(data)
         if self._embedded:
             self._embedded.feed(data)
 

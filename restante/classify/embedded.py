@@ -20,7 +20,7 @@ _LONGEST = 1 << 18
 
 # One pass over a text tells whether there is anything; nearly always there is not.
 _SIGNS = re2.compile(
-    rb"(?m)^[> \t]*(?:[A-Za-z0-9+/]{20,}={0,2}[ \t\r]*$|begin [0-7]{3,4} |begin-base64 |=ybegin |\(This file must be conv)"
+    rb"(?m)^[> \t]*(?:[A-Za-z0-9+/]{20,}={0,2}[ \t\r]*$|begin [0-7]{3,4} |begin-base64 |=ybegin |\(This file must be )"
     rb"|;base64,|-----BEGIN PGP MESSAGE"
 )
 # Shorter first lines of a run are words.

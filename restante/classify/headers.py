@@ -69,8 +69,7 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
         else:
             if b"\n" in value:
                 _folded_fields(block, value)
-                value = _FOLD.sub(b"", value)
-            fields.append((key, value.strip()))
+            fields.append((key, (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
     return block, end.end()
 
 

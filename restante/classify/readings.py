@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from dataclasses import replace
 
-from restante.classify.scan import MARGIN, Budget, Hit, Scanner
-from restante.classify.text import codec_of, hold_back, is_wide, normalise, unescape, visible
+from restante.classify.disguise import addresses, disguises
+from restante.classify.finding import QUOTED
+from restante.classify.markup import declared_charset, hold_back, unescape, visible
+from restante.classify.scan import CONTEXT, MARGIN, Budget, Hit, Scanner
+from restante.classify.text import codec_of, is_wide, normalise
 
 WINDOW = 1 << 16
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -21,23 +25,66 @@ Observe = Callable[[str, bytes, int, int, list[Hit]], None]
 the hits that begin there."""
 
 
+class _Target:
+    """Where the text of a reading goes: to the scanner, then to who looks on, and its hits to ``report``."""
+
+    __slots__ = ("_budget", "_joined", "_observe", "_report", "_scanner")
+
+    def __init__(
+        self, scanner: Scanner, budget: Budget, report: Report, observe: Observe | None, *, joined: bool
+    ) -> None:
+        self._scanner, self._budget, self._report, self._observe = scanner, budget, report, observe
+        self._joined = joined
+
+    def scan(self, reading: str, text: bytes, start: int, end: int) -> None:
+        """Scan ``text[start:end]``; what stands around it gives context."""
+        hits = self._scanner.scan(text, start, end, self._budget)
+        if self._observe is not None:
+            self._observe(reading, text, start, end, hits)
+        for hit in hits:
+            self._report(replace(hit, reason=_and_quoted(hit.reason)) if _is_quoted(text, hit.start) else hit)
+
+    def whole(self, reading: str, text: bytes) -> None:
+        """Scan all of ``text`` at once."""
+        padded = b"\n%b\n" % text
+        self.scan(reading, padded, 0, len(padded))
+
+    def others(self, codec: str, source: bytes, text: str, seen: bytes) -> None:
+        """The readings that only some texts have: ``seen`` is what a reader sees, ``text`` the same unnormalised."""
+        escaped = addresses(source)
+        if escaped:
+            self.whole(f"{codec}, web addresses decoded", normalise(escaped))
+        for name, other in disguises(text, seen, joined=self._joined):
+            self.whole(f"{codec}, {name}", normalise(other) if isinstance(other, str) else other)
+
+
+def _and_quoted(reason: str) -> str:
+    return f"{reason}, {QUOTED}" if reason else QUOTED
+
+
+def _is_quoted(text: bytes, start: int) -> bool:
+    """Whether what begins at ``start`` stands in a line, or an element of HTML, quoted from another message."""
+    line = text[text.rfind(b"\n", 0, start) + 1 : start]
+    if line.lstrip(b" \t").startswith(b">"):
+        return True
+    opened = text.rfind(b"<blockquote", 0, start)
+    return opened >= 0 and opened > text.rfind(b"</blockquote", 0, start)
+
+
 class _Window:
     """Normalised text passing by: keeps the margin that matches at the edge of a window need."""
 
-    __slots__ = ("_budget", "_done", "_observe", "_reading", "_report", "_scanner", "_tail")
+    __slots__ = ("_done", "_reading", "_tail", "_target")
 
-    def __init__(
-        self, scanner: Scanner, budget: Budget, report: Report, reading: str = "", observe: Observe | None = None
-    ) -> None:
-        self._scanner, self._budget, self._report = scanner, budget, report
-        self._reading, self._observe = reading, observe
+    def __init__(self, target: _Target, reading: str) -> None:
+        self._target, self._reading = target, reading
         self._tail = b"\n"
         self._done = 0
 
     def copy(self, codec: str) -> _Window:
         """A second window at the same place, for a reading in another ``codec`` that parts ways here."""
         reading = codec + self._reading[self._reading.find(",") :] if "," in self._reading else codec
-        twin = _Window(self._scanner, self._budget, self._report, reading, self._observe)
+        twin = _Window(self._target, reading)
         twin._tail, twin._done = self._tail, self._done
         return twin
 
@@ -46,11 +93,7 @@ class _Window:
         text = self._tail + data + (b"\n" if final else b"")
         end = len(text) if final else len(text) - MARGIN
         if end > self._done:
-            hits = self._scanner.scan(text, self._done, end, self._budget)
-            if self._observe is not None:
-                self._observe(self._reading, text, self._done, end, hits)
-            for hit in hits:
-                self._report(hit)
+            self._target.scan(self._reading, text, self._done, end)
             self._done = end
         keep = max(self._done - MARGIN, 0)
         self._tail = text[keep:]
@@ -60,17 +103,19 @@ class _Window:
 class _Lane:
     """One charset's reading of a text, as plain text or as HTML."""
 
-    def __init__(self, codec: str, windows: list[_Window], *, html: bool) -> None:
+    def __init__(self, codec: str, windows: list[_Window], target: _Target, *, html: bool) -> None:
         self.codec = codec
         self.windows = windows
+        self._target = target
         self._html = html
         self._decoder = codecs.getincrementaldecoder(codec)("replace")
         self._held = ""
+        self._before = b""
 
     def twin(self, codec: str) -> _Lane:
         """A lane that has seen the same (so far ASCII) text and goes on in another charset."""
-        lane = _Lane(codec, [window.copy(codec) for window in self.windows], html=self._html)
-        lane._held = self._held
+        lane = _Lane(codec, [window.copy(codec) for window in self.windows], self._target, html=self._html)
+        lane._held, lane._before = self._held, self._before
         return lane
 
     def feed(self, raw: bytes, *, final: bool) -> None:
@@ -80,15 +125,19 @@ class _Lane:
         except (UnicodeError, ValueError):
             # Some multi-byte decoders refuse even with "replace"; the other lanes still read the text.
             text = ""
-        if not self._html:
-            self.windows[0].feed(normalise(text), final=final)
-            return
-        text = self._held + text
-        cut = len(text) if final else hold_back(text)
-        self._held = text[cut:]
-        text = text[:cut]
-        self.windows[0].feed(normalise(unescape(text)), final=final)
-        self.windows[1].feed(normalise(unescape(visible(text))), final=final)
+        if self._html:
+            text = self._held + text
+            cut = len(text) if final else hold_back(text)
+            self._held, text = text[cut:], text[:cut]
+        source = seen = normalise(unescape(text) if self._html else text)
+        self.windows[0].feed(source, final=final)
+        if self._html:
+            text = unescape(visible(text))
+            seen = normalise(text)
+            self.windows[1].feed(seen, final=final)
+        # What is broken over the end of a piece stands whole in neither, hence the end of the one before.
+        self._target.others(self.codec, source, text, self._before + seen)
+        self._before = seen[-CONTEXT:]
 
 
 class TextScan:
@@ -105,8 +154,7 @@ class TextScan:
         joined: bool = False,
         observe: Observe | None = None,
     ) -> None:
-        self._scanner, self._budget, self._report, self._observe = scanner, budget, report, observe
-        self._joined = joined
+        self._target = _Target(scanner, budget, report, observe, joined=joined)
         self._pending: list[bytes] = []
         self._size = 0
         self._html = html
@@ -130,11 +178,20 @@ class TextScan:
         """The text is complete."""
         raw = b"".join(self._pending)
         self._pending = []
+        if not self._lanes:
+            self._sniff(raw)
         text = None if self._lanes else self._only_reading(raw)
         if text is None:
             self._block(raw, final=True)
         else:
             self._short(text)
+
+    def _sniff(self, raw: bytes) -> None:
+        """What the text itself says of its charset: a page in its head, Japanese mail by its escape sequences."""
+        found = [codec_of(declared_charset(raw))] if self._html else []
+        if b"\x1b" in raw and (b"\x1b$" in raw or b"\x1b(" in raw):
+            found.append("iso2022_jp_2")
+        self._declared += [codec for codec in found if codec and codec not in self._declared]
 
     def _only_reading(self, raw: bytes) -> str | None:
         """``raw`` as text, when every reading of it would be the same."""
@@ -149,27 +206,22 @@ class TextScan:
 
     def _short(self, text: str) -> None:
         """A text that fits into one window and has one reading needs no lanes."""
-        source = normalise(unescape(text) if self._html else text)
-        self._whole(source, "utf-8, HTML source" if self._html else "utf-8")
+        source = seen = normalise(unescape(text) if self._html else text)
+        self._target.whole("utf-8, HTML source" if self._html else "utf-8", source)
         if self._html and "<" in text:
-            seen = normalise(unescape(visible(text)))
+            text = unescape(visible(text))
+            seen = normalise(text)
             if seen != source:
-                self._whole(seen, "utf-8, HTML as seen")
-
-    def _whole(self, text: bytes, reading: str) -> None:
-        padded = b"\n%b\n" % text
-        hits = self._scanner.scan(padded, 0, len(padded), self._budget)
-        if self._observe is not None:
-            self._observe(reading, padded, 0, len(padded), hits)
-        for hit in hits:
-            self._report(hit)
+                self._target.whole("utf-8, HTML as seen", seen)
+        self._target.others("utf-8", source, text, seen)
 
     def _block(self, raw: bytes, *, final: bool) -> None:
         first = not self._lanes
         if first:
+            self._sniff(raw)
             names = ("utf-8, HTML source", "utf-8, HTML as seen") if self._html else ("utf-8",)
-            windows = [_Window(self._scanner, self._budget, self._report, name, self._observe) for name in names]
-            self._lanes = [_Lane("utf-8", windows, html=self._html)]
+            windows = [_Window(self._target, name) for name in names]
+            self._lanes = [_Lane("utf-8", windows, self._target, html=self._html)]
             self._lanes += [self._lanes[0].twin(codec) for codec in self._declared if is_wide(codec)]
         if not raw.isascii():
             self._diversify(raw, first=first)

@@ -6,7 +6,7 @@ import hmac
 import re
 import secrets
 from bisect import bisect_right
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol
 
@@ -36,6 +36,32 @@ class Recorder(Protocol):
         """What to tell of the text in ``place`` that begins now, after ``decoding`` was undone ("" for none)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Whence:
+    """Which body it is: its place in the message, its name, its nesting."""
+
+    place: str
+    name: str = ""
+    depth: int = 0
+
+
+class Keeper(Protocol):
+    """Where a body is put aside."""
+
+    def feed(self, data: bytes) -> None:
+        """More of it."""
+
+    def close(self) -> None:
+        """It is complete."""
+
+
+class Inspector(Protocol):
+    """Has bodies read that hold more than text."""
+
+    def keep(self, whence: Whence) -> Keeper:
+        """Where to put the body aside that ``whence`` tells of."""
+
+
 class Session:
     """The state of one call.  Not shared between threads."""
 
@@ -55,6 +81,7 @@ class Session:
         self.headers: list[tuple[str, str]] = []
         self.size = 0
         self.scan_raw = False
+        self.inspector: Inspector | None = None
 
     def note(self, detector: str, place: str, confidence: Confidence, reason: str, match: str = "") -> None:
         """Record a finding that is no identifier; ``match`` is shown as it is."""
@@ -131,9 +158,8 @@ class Session:
         for hit in hits:
             name = fields[max(bisect_right(ends, hit.start) - 1, 0)][0]
             where = place or ("subject" if name == b"subject" else f"header:{text_of(name)[:80].title()}")
-            if silent and " near " not in hit.reason:
-                hit = replace(hit, confidence=Confidence.LOW)
-            self._hit(where, hit)
+            vague = silent and " near " not in hit.reason
+            self._hit(where, replace(hit, confidence=Confidence.LOW) if vague else hit)
 
     def scan(self, place: str, text: str) -> bool:
         """Scan a short text at once; whether anything was found."""

@@ -7,7 +7,6 @@ for a program but not for a reader, are dropped; every dash is a hyphen.
 from __future__ import annotations
 
 import codecs
-import html
 import re
 import unicodedata
 from typing import cast
@@ -19,20 +18,29 @@ _INVISIBLE = re2.compile(
     rb"[\p{Cf}\x00\x{034F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{3164}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]"
 )
 _DASH = re2.compile(rb"[\x{2010}-\x{2015}\x{2212}\x{2043}\x{FE58}\x{FE63}\x{FF0D}]")
-_FOREIGN_DIGIT = re2.compile(rb"[^\P{Nd}0-9]")
+_FOREIGN_DIGIT = re2.compile(rb"[^\P{Nd}0-9]|\p{No}")
+# Line ends of other alphabets, and marks that decorate a letter or digit without changing which one it is.
+_LINE_END = re2.compile(rb"[\x{0085}\x{2028}\x{2029}]")
+_DECORATION = re2.compile(rb"([0-9A-Za-z])[\p{Mn}\p{Me}]+")
 # Characters that case folding makes longer, which no pattern can do for itself; the sharp s, which is frequent, apart.
 _LONGER = re2.compile(
     "".join(("[", *(c for c in map(chr, range(0xE0, 0x20000)) if len(c.casefold()) > 1 and c != "ß"), "]")).encode()
 )
-# One pass tells whether any of the four, which are rare, needs its own.
-_ANY = re2.compile(b"|".join((_INVISIBLE.pattern, _DASH.pattern, _FOREIGN_DIGIT.pattern, _LONGER.pattern)))
+# One pass tells whether any of these, which are rare, needs its own.
+_ANY = re2.compile(
+    b"|".join(
+        one.pattern for one in (_INVISIBLE, _DASH, _FOREIGN_DIGIT, _LONGER, _LINE_END, re2.compile(rb"[\p{Mn}\p{Me}]"))
+    )
+)
 _ASCII = bytes(range(1, 128))
 # Marks and jamo, whose normal form depends on the character before.
 _COMBINING = re2.compile(rb"[\pM\x{1100}-\x{11FF}]")
 
 
 def normalise(text: str) -> bytes:
-    """``text`` as detectors match it, in UTF-8."""
+    """``text`` as detectors match it, in UTF-8, with line feeds for line ends."""
+    if "\r\n" in text:
+        text = text.replace("\r\n", "\n")
     if text.isascii():
         return (text.replace("\0", "") if "\0" in text else text).encode("ascii")
     # All patterns ignore case, so only what folds to several letters is folded here.
@@ -48,6 +56,8 @@ def normalise(text: str) -> bytes:
         return data
     data = cast("bytes", _INVISIBLE.sub(b"", data))
     data = cast("bytes", _DASH.sub(b"-", data))
+    data = cast("bytes", _LINE_END.sub(b"\n", data))
+    data = cast("bytes", _DECORATION.sub(rb"\1", data))
     data = cast("bytes", _LONGER.sub(_folded, data))
     if _FOREIGN_DIGIT.search(data) is None:
         return data
@@ -60,7 +70,7 @@ def _folded(match: re2._Match) -> bytes:
 
 
 def _digit(character: str) -> str:
-    return str(unicodedata.decimal(character)) if character.isdecimal() else character
+    return str(unicodedata.digit(character)) if character.isdigit() else character
 
 
 # Decoders that are no charset of mail, or whose cost is not linear.
@@ -87,53 +97,3 @@ def codec_of(charset: str) -> str:
 def is_wide(codec: str) -> bool:
     """Whether ASCII bytes may mean something else in ``codec``."""
     return bool(_WIDE.match(codec.replace("_", "")))
-
-
-_ELEMENTS = (
-    "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
-)
-_INLINE = frozenset(
-    slash + name for slash in ("", "/") for element in _ELEMENTS.split("|") for name in (element, element.upper())
-)
-_TAG = re.compile(r"<(/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
-
-
-def visible(markup: str) -> str:
-    """What a reader of HTML sees, roughly: comments and inline tags vanish, other tags separate words."""
-    if "<!--" in markup:
-        # Nothing after the last end can match, and trying would take time quadratic in the openings.
-        end = markup.rfind("-->") + 3
-        if end > 2:
-            markup = _COMMENT.sub("", markup[:end]) + markup[end:]
-    end = markup.rfind(">") + 1
-    if not end:
-        return markup
-    pieces = _TAG.split(markup[:end])
-    pieces[1::2] = ["" if name in _INLINE else " " for name in pieces[1::2]]
-    return "".join(pieces) + markup[end:]
-
-
-def unescape(markup: str) -> str:
-    """``markup`` with its character references replaced.  The frequent ones are done first, for speed."""
-    if "&" not in markup:
-        return markup
-    markup = markup.replace("&nbsp;", " ").replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
-    if _ENTITY.search(markup.replace("&amp;", "")):
-        return html.unescape(markup)
-    return markup.replace("&amp;", "&")
-
-
-def hold_back(markup: str) -> int:
-    """Where the last unfinished tag, comment or reference of ``markup`` begins; its length when there is none."""
-    size = len(markup)
-    floor = max(size - 4096, 0)
-    comment = markup.rfind("<!--", floor)
-    if comment >= 0 and markup.find("-->", comment) < 0:
-        return comment
-    tag = markup.rfind("<", floor)
-    if tag >= 0 and markup.find(">", tag) < 0:
-        return tag
-    reference = markup.rfind("&", max(size - 12, 0))
-    return reference if reference >= 0 and markup.find(";", reference) < 0 else size

@@ -12,7 +12,7 @@ from restante.classify.entity import Entity, describe
 from restante.classify.headers import HeaderBlock
 from restante.classify.mime import Boundaries, Delimiter, Reader
 from restante.classify.senders import SenderTriggers
-from restante.classify.session import Session
+from restante.classify.session import Session, Whence
 from restante.classify.transfer import Decoder, decoder_for
 
 MAX_DEPTH = 50
@@ -215,7 +215,7 @@ class _Pass:
         if entity.is_message or entity.name.lower().endswith(".eml"):
             self._encoded_message(entity, where, depth)
         else:
-            self._leaf(entity, where)
+            self._leaf(entity, where, depth)
 
     def _message_place(self, entity: Entity, place: str) -> str:
         if entity.attached:
@@ -235,11 +235,12 @@ class _Pass:
 
     # -- leaves
 
-    def _leaf(self, entity: Entity, place: str) -> None:
+    def _leaf(self, entity: Entity, place: str, depth: int) -> None:
         if _LATE_HEADER.match(self._reader.peek(256)):
             self._session.ambiguous("MIME header fields at the beginning of a body")
         textual = bool(_TEXTUAL.match(entity.kind) or _TEXT_NAME.search(entity.name)) or "/" not in entity.kind
         decoders = [decoder_for(encoding) for encoding in entity.encodings]
+        whence = Whence(place, entity.name, depth) if entity.attached or not textual else None
         contents = [
             Content(
                 self._session,
@@ -249,6 +250,7 @@ class _Pass:
                 html=entity.html,
                 joined=entity.joined,
                 decoding=encoding,
+                attached=whence,
             )
             for encoding in entity.encodings
         ]

@@ -1,0 +1,75 @@
+"""Ways of writing a value that a person still reads: broken over lines, look-alike characters, reversed, marked up.
+
+Each is a further reading of a text, given only for a text that has something of the kind.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import re2
+
+# Digits at the end of one line and the beginning of the next, quotation marks of replies between them.
+_WRAP = rb"[0-9A-Z][-./]?[ \t]*\r?\n[ \t>|]*(?:[0-9]|[A-Z]{4} ?[0-9])"
+_ALIKE = rb"(?:[0-9][ .-]?){3}[OolI]|[OolI](?:[ .-]?[0-9]){3}"
+_MARKED = rb"[0-9][ ]?(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}[ ]?[0-9]"
+_MIXED = rb"[A-Za-z0-9][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][A-Za-z0-9]"
+_ANY = re2.compile(b"|".join((_WRAP, _ALIKE, _MARKED)))
+_FOREIGN = re2.compile(_MIXED)
+
+_JOIN_AT_MARK = re2.compile(rb"([0-9A-Z][-./])[ \t]*\r?\n[ \t>|]*([0-9])")
+_JOIN = re2.compile(rb"([0-9A-Z])[ \t]*\r?\n[ \t>|]*([0-9]|[A-Z]{4} ?[0-9])")
+_MARKS = re2.compile(rb"([0-9])[ ]?(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}[ ]?([0-9])")
+_RUN = re2.compile(rb"[0-9OolI|](?:[ .-]?[0-9OolI|]){8,40}")
+_TO_DIGITS = bytes.maketrans(b"OolI|", b"00111")
+_ESCAPED = re2.compile(rb"[^\s\"'<>]*%(?:20|2[dD]|3[0-9])[^\s\"'<>]*")
+_SOFT = re.compile(r" \r?\n>*")
+
+# Letters that look like Latin ones (Unicode Technical Standard 39, confusables.txt), and digits likewise.
+_LOOKALIKE = str.maketrans(
+    "АВЕЅІЈКМНОРСТХҮУЗабеѕіјкморстухԁһӏԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧονιυαρκτ",
+    "ABESIJKMHOPCTXYY3a6esijkmopctyxdhlqwABEZHIKMNOPTYXoviuapkt",
+)
+_OVERRIDE = re.compile("\u202e([^\u202c\u2069\n]{1,4096})")
+
+
+def disguises(text: str, data: bytes, *, joined: bool = False) -> list[tuple[str, bytes | str]]:
+    """The further readings of ``text``, each with its name; ``data`` is ``text`` normalised.
+
+    ``joined`` says that a space at the end of a line is no part of the text (RFC 3676, DelSp=yes).  A result that is a
+    string is still to be normalised.
+    """
+    found: list[tuple[str, bytes | str]] = []
+    if joined and " \n" in text.replace("\r\n", "\n"):
+        found.append(("lines joined", _SOFT.sub("", text)))
+    if not text.isascii():
+        if "\u202e" in text:
+            found.append(("right to left", "\n".join(run[::-1] for run in _OVERRIDE.findall(text))))
+        if _FOREIGN.search(data):
+            found.append(("look-alike letters", data.decode("utf-8", "replace").translate(_LOOKALIKE)))
+    if _ANY.search(data) is None:
+        return found
+    for name, other in (
+        ("lines joined", _JOIN.sub(rb"\1 \2", _JOIN_AT_MARK.sub(rb"\1\2", data))),
+        ("marks between digits", _MARKS.sub(rb"\1 \2", _MARKS.sub(rb"\1 \2", data))),
+        ("look-alike digits", _RUN.sub(_digits, data)),
+    ):
+        if other != data:
+            found.append((name, other))
+    return found
+
+
+def addresses(data: bytes) -> str:
+    """The web addresses in ``data`` that spell characters of text by their codes, decoded (RFC 3986, section 2.1)."""
+    if b"%" not in data:
+        return ""
+    return unquote(b"\n".join(_ESCAPED.findall(data)).decode("utf-8", "replace"))
+
+
+def _digits(match: re2._Match) -> bytes:
+    """A run of digits and letters like them, all of it digits, when most of it is."""
+    run: bytes = match.group()
+    digits = sum(48 <= byte <= 57 for byte in run)
+    letters = sum(byte in b"OolI|" for byte in run)
+    return run.translate(_TO_DIGITS) if 0 < letters <= digits else run

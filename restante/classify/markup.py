@@ -1,0 +1,162 @@
+"""HTML and XML as text: what a reader sees, and behind it what is hidden from him but there.
+
+Roughly, and in linear time on any input: a program that scans needs no layout.  The source is scanned as well, so
+nothing that this leaves out is lost.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_ELEMENTS = (
+    "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
+)
+_BETWEEN = {slash + name: "" for slash in ("", "/") for e in _ELEMENTS.split("|") for name in (e, e.upper())}
+_BETWEEN |= {"blockquote": "\2", "BLOCKQUOTE": "\2", "/blockquote": "\3", "/BLOCKQUOTE": "\3"}
+_TAG = re.compile(r"<(/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>")
+_COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+_ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
+_STYLE = re.compile(r"<(style|script)\b[^>]*>", re.IGNORECASE)
+_HIDES = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all|(?:font-size|opacity|max-height|max-width|line-height)"
+    r"\s*:\s*0(?![.\d]*[1-9])|\shidden(?=[\s>=/\"'])",
+    re.IGNORECASE,
+)
+_LONGEST_TAG = 2048
+_OPENING = re.compile(rf"<([A-Za-z][A-Za-z0-9]*)\b[^>]{{0,{2 * _LONGEST_TAG}}}>")
+_SELECTED = re.compile(r"\.([\w-]+)")
+_REVERSED = re.compile(r"(?:<bdo\b[^>]*rtl|bidi-override)[^>]*>([^<]{1,4096})", re.IGNORECASE)
+_VOID = frozenset({"img", "br", "hr", "input", "meta", "link", "area", "col", "wbr", "source"})
+
+
+def visible(markup: str) -> str:
+    """What is seen, lines of a quotation marked with ">", then on lines of their own what is hidden.
+
+    Inline tags vanish, other tags separate words, white space is one space.
+    """
+    hidden: list[str] = []
+    if "<!--" in markup:
+        # Nothing after the last end can match, and trying would take time quadratic in the openings.
+        end = markup.rfind("-->") + 3
+        if end > 2:
+            hidden += [text for text in _COMMENT.findall(markup[:end]) if len(text) > 8]
+            markup = _COMMENT.sub("", markup[:end]) + markup[end:]
+    if "<![CDATA[" in markup:
+        hidden.append(markup.replace("<![CDATA[", "").replace("]]>", ""))
+    if "rtl" in markup or "bidi-override" in markup:
+        hidden += [text[::-1] for text in _REVERSED.findall(markup)]
+    classes: frozenset[str] = frozenset()
+    if _STYLE.search(markup):
+        markup, styles = _without_styles(markup)
+        classes = _hiding_classes(styles)
+    if classes or _HIDES.search(markup):
+        markup = _without_hidden(markup, classes, hidden)
+    return "\n".join((_stripped(markup), *map(_stripped, hidden)))
+
+
+def _stripped(markup: str) -> str:
+    end = markup.rfind(">") + 1
+    if end:
+        pieces = _TAG.split(markup[:end])
+        pieces[1::2] = [_BETWEEN.get(name, " ") for name in pieces[1::2]]
+        markup = "".join(pieces) + markup[end:]
+    text = " ".join(markup.split())
+    return text.replace("\2", "\n> ").replace("\3", "\n") if "\2" in text or "\3" in text else text
+
+
+def _without_styles(markup: str) -> tuple[str, str]:
+    """``markup`` without its style and script elements, and the content of those."""
+    kept: list[str] = []
+    styles: list[str] = []
+    position = 0
+    while match := _STYLE.search(markup, position):
+        end = _closing(markup, match.group(1), match.end())
+        if end is None:
+            break
+        kept.append(markup[position : match.start()])
+        styles.append(markup[match.end() : end[0]])
+        position = end[1]
+    return "".join(kept) + markup[position:], "".join(styles)
+
+
+def _closing(markup: str, name: str, start: int) -> tuple[int, int] | None:
+    """Where the end tag of an element called ``name`` begins and ends; its content begins at ``start``."""
+    depth = 1
+    for match in re.compile(rf"<(/?){name}(?=[\s>/])[^>]*>", re.IGNORECASE).finditer(markup, start):
+        depth += -1 if match.group(1) else 1
+        if depth == 0:
+            return match.span()
+    return None
+
+
+def _hiding_classes(styles: str) -> frozenset[str]:
+    """The classes that a style sheet hides, somewhere."""
+    if not _HIDES.search(styles):
+        return frozenset()
+    found: set[str] = set()
+    for rule in styles.split("}"):
+        selector, _, body = rule.rpartition("{")
+        if _HIDES.search(body):
+            found.update(_SELECTED.findall(selector))
+    return frozenset(found)
+
+
+def _without_hidden(markup: str, classes: frozenset[str], hidden: list[str]) -> str:
+    """``markup`` without the elements that are not shown, whose content goes to ``hidden``."""
+    signs = _HIDES
+    if classes:
+        names = "|".join(sorted(map(re.escape, classes)))
+        signs = re.compile(
+            rf"{_HIDES.pattern}|\sclass\s*=\s*[\"']?(?:[\w -]{{0,200}}\s)?(?:{names})(?![\w-])", re.IGNORECASE
+        )
+    kept: list[str] = []
+    position = 0
+    for sign in signs.finditer(markup):
+        start = markup.rfind("<", max(position, sign.start() - _LONGEST_TAG), sign.start())
+        opening = _OPENING.match(markup, start) if start >= 0 else None
+        if opening is None or opening.end() < sign.end() or opening.group(1).lower() in _VOID:
+            continue
+        end = _closing(markup, opening.group(1), opening.end())
+        if end is None:
+            break
+        kept.append(markup[position:start])
+        hidden.append(markup[opening.end() : end[0]])
+        position = end[1]
+    return "".join(kept) + markup[position:]
+
+
+def unescape(markup: str) -> str:
+    """``markup`` with its character references replaced.  The frequent ones are done first, for speed."""
+    if "&" not in markup:
+        return markup
+    markup = markup.replace("&nbsp;", " ").replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
+    if _ENTITY.search(markup.replace("&amp;", "")):
+        return html.unescape(markup)
+    return markup.replace("&amp;", "&")
+
+
+def hold_back(markup: str) -> int:
+    """Where the last unfinished tag, comment or reference of ``markup`` begins; its length when there is none."""
+    size = len(markup)
+    floor = max(size - 4096, 0)
+    comment = markup.rfind("<!--", floor)
+    if comment >= 0 and markup.find("-->", comment) < 0:
+        return comment
+    tag = markup.rfind("<", floor)
+    if tag >= 0 and markup.find(">", tag) < 0:
+        return tag
+    reference = markup.rfind("&", max(size - 12, 0))
+    return reference if reference >= 0 and markup.find(";", reference) < 0 else size
+
+
+_META = re.compile(
+    rb"<meta[^>]{1,200}charset\s*=\s*[\"']?([\w.:-]{2,40})|<\?xml[^>]{1,200}encoding\s*=\s*[\"']([\w.:-]{2,40})",
+    re.IGNORECASE,
+)
+
+
+def declared_charset(raw: bytes) -> str:
+    """The charset that a page names in its own first kilobyte; empty when it names none."""
+    match = _META.search(raw[:1024])
+    return (match.group(1) or match.group(2)).decode("ascii", "replace") if match else ""
