@@ -213,6 +213,8 @@ class Intake:
             deadline=arrival.mark.deadline,
             expires_at=now + rule.expires_after.total_seconds(),
             always_code=rule.always_code,
+            view_only=rule.view_only,
+            four_eyes=rule.four_eyes,
             deliveries=_deliveries(arrival, evidence, rule, now),
         )
         hold(self._store, self._vault, self._worker, request, actor="intake", now=now)

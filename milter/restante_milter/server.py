@@ -303,6 +303,8 @@ class Child:
         time.sleep(patience)
         with self._idle:
             self._idle.wait_for(lambda: self._open <= 0, timeout=DRAIN_SECONDS)
+        if self._services.learner is not None:
+            self._services.learner.flush()
         os._exit(0)
 
 

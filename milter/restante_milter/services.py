@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from restante.classify.engine import Classifier
 from restante.credentials import Credential, read_credential
-from restante.policy import Policy, load_policy
+from restante.policy import Acquaintances, Policy, load_policy
+from restante.policy.facts import Strangers
 from restante.settings import Settings
+from restante.store.correspondents import Digests, Learner, acquaintances_of
 from restante.store.engine import Store
 from restante.tls.verdict_client import VerdictClient
+from restante.toml_source import BadFile, read_text
 from restante.transport_maps import resolve_next_hops
 from restante.vault import Sealer
 
@@ -29,7 +33,18 @@ class PolicyInForce:
         Raises :class:`restante.toml_source.BadFile` or :class:`restante.transport_maps.NoNextHop`.
         """
         policy = resolve_next_hops(load_policy(settings.policy, frozenset(settings.internal_domains)))
+        if settings.policy is not None and not settings.correspondents.learn:
+            _without_memory(policy, settings.policy)
         return cls(policy, Classifier(policy))
+
+
+def _without_memory(policy: Policy, path: Path) -> None:
+    """Refuse what nobody can answer: to a site that learns nothing everybody is a stranger."""
+    if any(one.first_contact is not None for one in policy.conditions):
+        text = read_text(path)
+        line = next((number for number, each in enumerate(text.splitlines(), 1) if "first_contact" in each), 1)
+        remedy = "Set learn = true in [correspondents] of the settings, or remove the condition"
+        raise BadFile(path, line, "first_contact", "nothing is remembered of whom this site writes to", remedy)
 
 
 @dataclass(slots=True)
@@ -43,18 +58,25 @@ class Services:
     vault: Sealer
     worker: Sealer
     route_secret: bytes = field(repr=False)
+    acquaintances: Acquaintances = field(default_factory=Strangers)
+    learner: Learner | None = None
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Open everything.  Call after the fork: the store's pool must not be shared."""
+        store = Store(settings.database)
+        secret = read_credential(settings.credentials, Credential.ROUTE)
+        learner = Learner(store, Digests(secret), settings.correspondents.flush_seconds)
         return cls(
             settings=settings,
             in_force=PolicyInForce.load(settings),
-            store=Store(settings.database),
+            store=store,
             verdicts=VerdictClient(settings.worker.socketmap, settings.milter.verdict_seconds),
             vault=vault_sealer(settings),
             worker=worker_sealer(settings),
-            route_secret=read_credential(settings.credentials, Credential.ROUTE),
+            route_secret=secret,
+            acquaintances=acquaintances_of(settings, store, secret),
+            learner=learner if settings.correspondents.learn else None,
         )
 
 

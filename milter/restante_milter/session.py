@@ -21,7 +21,8 @@ from restante.classify.finding import Classification
 from restante.envelope import Address, BadAddress, Envelope
 from restante.errors import RestanteError
 from restante.marks import NOTICE_HEADER, ROUTE_HEADER, derive
-from restante.routing import Decision, decide, domains_to_judge, matching_rule
+from restante.policy import Circumstances
+from restante.routing import Decision, Route, decide, domains_to_judge, matching_rule
 from restante.sendmail import is_secured, secured
 from restante.settings import Mta
 from restante.store.engine import new_id
@@ -39,6 +40,7 @@ MAX_HEADER_BYTES = 1_048_576
 MAX_RECIPIENTS = 10_000
 RETRY_SECONDS = 5 * 86_400.0  # how long an MTA goes on trying (RFC 5321, section 4.5.4.1)
 ANONYMOUS_RETRY_SECONDS = 900.0  # a message without an id of its own may be meant twice
+USER_MACRO = "{auth_authen}"
 _OUR_HEADERS = frozenset({ROUTE_HEADER.lower(), NOTICE_HEADER.lower()})
 
 log = structlog.get_logger()
@@ -69,7 +71,7 @@ class Session(Milter.Base):
         """Ask for what :mod:`restante_milter.inbound` judges at MAIL; we skip HELO, with which it would come else."""
         answer = super().negotiate(opts)
         if self._actions & Milter.SETSYMLIST:
-            self._ctx.setsymlist(Milter.M_ENVFROM, " ".join(("i", *MACROS)))
+            self._ctx.setsymlist(Milter.M_ENVFROM, " ".join(("i", USER_MACRO, *MACROS)))
         return answer
 
     @Milter.decode("bytes")
@@ -173,14 +175,31 @@ class Session(Milter.Base):
             return refused
         with self._message.open() as source:
             classification = force.classifier.classify(source)
-        envelope = Envelope(self._sender, tuple(parsed for _, parsed, _ in self._recipients), self._queue_id())
-        rule, matched = matching_rule(force.policy, classification, envelope)
+        envelope = Envelope(
+            self._sender,
+            tuple(parsed for _, parsed, _ in self._recipients),
+            self._queue_id(),
+            str(self.getsymval(USER_MACRO) or ""),
+        )
+        circumstances = Circumstances(acquaintances=self._services.acquaintances)
+        rule, matched = matching_rule(force.policy, classification, envelope, circumstances)
         if rule is None:
+            self._learn(envelope.recipients)
             return int(Milter.ACCEPT)
         wanted = domains_to_judge(rule, force.policy, envelope)
         evidence = self._services.verdicts.ask(wanted) if wanted else {}
         decision = decide(force.policy, rule, matched, envelope, evidence)
-        return self._carry_out(classification, decision, envelope)
+        answer = self._carry_out(classification, decision, envelope)
+        sent = (one.recipient for one in decision.recipients if one.route in {Route.RELAY, Route.TLS})
+        self._learn(tuple(sent))
+        return answer
+
+    def _learn(self, recipients: tuple[Address, ...]) -> None:
+        """Remember whom this site writes to, where it does."""
+        learner, policy = self._services.learner, self._services.in_force.policy
+        if learner is not None and self._sender.stays_here(policy.is_internal):
+            outside = [one for one in recipients if not one.stays_here(policy.is_internal)]
+            learner.note(self._sender, outside, now=time.time())
 
     def _carry_out(self, classification: Classification, decision: Decision, envelope: Envelope) -> int:
         now = time.time()
@@ -259,6 +278,8 @@ class Session(Milter.Base):
             deadline=now + rule.deadline_hours * 3600,
             expires_at=now + rule.expires_after.total_seconds(),
             always_code=rule.always_code,
+            view_only=rule.view_only,
+            four_eyes=rule.four_eyes,
             deliveries=plan.deliveries,
             mail_parameters=self._mail_parameters,
         )

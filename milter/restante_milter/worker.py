@@ -18,7 +18,7 @@ from restante.credentials import Credential, read_credential
 from restante.errors import RestanteError
 from restante.policy import DomainPolicy
 from restante.settings import HostPort, Settings
-from restante.store import delivered, throttle
+from restante.store import correspondents, delivered, throttle
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
@@ -35,6 +35,7 @@ from restante_milter.tls_policy import tls_maps
 
 EXPIRY_SECONDS = 60.0
 ALARM_SECONDS = 10.0
+FORGET_SECONDS = 3600.0
 # Evidence of delivery is for questions about the past year, and for some weeks of asking them.
 DELIVERIES_KEPT_SECONDS = 400 * 86_400.0
 
@@ -105,6 +106,7 @@ class _Worker:
                 tasks.create_task(self._repeat("outbox", self._settings.worker.poll_seconds, self._jobs.run_due))
                 tasks.create_task(self._repeat("expiry", EXPIRY_SECONDS, self._expire))
                 tasks.create_task(self._repeat("alarms", ALARM_SECONDS, self._tell_alarms))
+                tasks.create_task(self._repeat("correspondents", FORGET_SECONDS, self._forget))
                 if self._settings.worker.mail_log:
                     tasks.create_task(self._repeat("mail-log", self._settings.worker.poll_seconds, self._read_log))
         finally:
@@ -169,6 +171,13 @@ class _Worker:
         await asyncio.to_thread(throttle.purge, self._store, now=now)
         await asyncio.to_thread(delivered.forget_before, self._store, now - DELIVERIES_KEPT_SECONDS)
         return await asyncio.to_thread(expire_due, self._store, now=now)
+
+    async def _forget(self) -> int:
+        kept = self._settings.correspondents
+        days = kept.forget_days if kept.learn else 0  # who learns no more keeps nothing of it either
+        most = kept.most if kept.learn else 0
+        await asyncio.to_thread(correspondents.forget, self._store, keep_days=days, most=most, now=time.time())
+        return 0
 
     def _reload(self) -> None:
         try:

@@ -19,7 +19,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from restante.envelope import Address
 from restante.marks import derive
+from restante.policy.facts import Acquaintances, Strangers
 from restante.policy.lookalike import disguises, skeleton
+from restante.settings import Settings
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.models import Correspondent
 
@@ -87,6 +89,13 @@ class Correspondents:
                 query = select(Correspondent.digest).where(Correspondent.digest.in_(batch), Correspondent.days >= days)
                 found.update(session.scalars(query))
         return frozenset(found)
+
+
+def acquaintances_of(settings: Settings, store: Store, route_secret: bytes) -> Acquaintances:
+    """Whom this site has written to; strangers all where it does not learn."""
+    if not settings.correspondents.learn:
+        return Strangers()
+    return Correspondents(store, Digests(route_secret), settings.correspondents.frequent_days)
 
 
 class Learner:
