@@ -38,6 +38,13 @@ def _in_number(around: Surroundings) -> str:
     return "part of a longer number" if before or after else ""
 
 
+def _in_run(around: Surroundings) -> str:
+    """Groups of digits that go on; a comma or a semicolon separates cells of a table."""
+    before = re.search(rb"[0-9][-./:_]\Z", around.before)
+    after = re.match(rb"[-./:_][0-9]", around.after)
+    return "part of a longer run of digits" if before or after else ""
+
+
 def _in_word(around: Surroundings) -> str:
     before = re.search(rb"[A-Za-z0-9][-_./]\Z", around.before)
     after = re.match(rb"[-_./][A-Za-z0-9]", around.after)
@@ -176,6 +183,7 @@ DOUBTS: Mapping[str, Doubt] = MappingProxyType(
         "in-markup": _in_markup,
         "in-number": _in_number,
         "in-path": _in_path,
+        "in-run": _in_run,
         "in-table": _in_table,
         "in-url": _in_url,
         "in-uuid": _in_uuid,

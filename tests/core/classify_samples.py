@@ -67,7 +67,7 @@ FOUND: tuple[tuple[str, str, Confidence], ...] = (
     ("id-fi-hetu", "131052-308T", HIGH),
     ("id-ch-ahv", "756.9217.0769.85", HIGH),
     ("id-gb-nhs", "NHS number 943 476 5870", HIGH),
-    ("id-gb-nhs", "943 476 5870", MEDIUM),
+    ("id-gb-nhs", "943 476 5870", LOW),
     ("id-at-svnr", "SVNR 1237 010180", HIGH),
     ("id-ie-pps", "PPSN 6433435F", HIGH),
     ("id-cz-rc", "710319/2745", HIGH),
