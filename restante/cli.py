@@ -35,6 +35,7 @@ _OWN = {
     "init": "restante.commands.init:init",
     "policy": "restante.commands.policy:policy",
     "postfix": "restante.commands.postfix:postfix",
+    "replay": "restante.commands.replay:replay",
     "sendmail": "restante.commands.sendmail:sendmail",
 }
 

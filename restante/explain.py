@@ -16,7 +16,7 @@ from restante.classify.finding import Classification, Finding
 from restante.classify.recorder import TextRecorder
 from restante.envelope import Envelope
 from restante.excerpts import HEADER, LIMIT, ShownReading, readings_of, shown
-from restante.masking import masked, plain
+from restante.masking import MOST_SOUGHT, masked, plain
 from restante.policy import Policy
 from restante.routing import Decision, RecipientDecision
 from restante.rule_trial import Trial, trials
@@ -44,10 +44,11 @@ def explain(case: Case, *, text_limit: int = LIMIT) -> dict[str, Any]:
     rule = case.decision.rule.name if case.decision.rule else None
     recorder = case.recorder
     readings = _by_mask(recorder) if recorder else {}
+    within = _within_longer(recorder) if recorder else frozenset()
     return {
         "sender": case.envelope.sender.text,
         "rule": rule,
-        "findings": [_finding(finding, readings) for finding in case.classification.findings],
+        "findings": [_finding(finding, readings, within) for finding in case.classification.findings],
         "texts": [_text(reading) for reading in shown(recorder, text_limit)] if recorder else [],
         "texts_complete": recorder.complete if recorder else True,
         "rules": [_trial(trial) for trial in trials(case.policy, case.classification, case.envelope)],
@@ -64,16 +65,29 @@ def _by_mask(recorder: TextRecorder) -> dict[tuple[str, str, str], list[str]]:
     return found
 
 
-def _finding(finding: Finding, readings: Mapping[tuple[str, str, str], list[str]]) -> dict[str, Any]:
+def _within_longer(recorder: TextRecorder) -> frozenset[str]:
+    """Masked matches of values that lie within longer ones, and would show characters that those hide."""
+    values = sorted(recorder.values(), key=len, reverse=True)[:MOST_SOUGHT]
+    return frozenset(
+        mask(value)
+        for number, value in enumerate(values)
+        if any(value in longer and not longer.endswith(value) for longer in values[:number])
+    )
+
+
+def _finding(
+    finding: Finding, readings: Mapping[tuple[str, str, str], list[str]], within: frozenset[str]
+) -> dict[str, Any]:
     in_header = finding.place == "subject" or finding.place.startswith("header:")
     places = (finding.place, HEADER) if in_header else (finding.place,)
     names = dict.fromkeys(
         name for place in places for name in readings.get((place, finding.detector, finding.match), [])
     )
+    hidden = finding.match in within
     return {
         "detector": finding.detector,
         "place": safe_name(finding.place),
-        "match": finding.match or finding.reason,
+        "match": "*" * len(finding.match) if hidden else finding.match or finding.reason,
         "confidence": str(finding.confidence),
         "reason": finding.reason,
         "readings": list(names),

@@ -29,6 +29,7 @@ COMMANDS = (
     "policy",
     "portal",
     "postfix",
+    "replay",
     "sendmail",
     "worker",
 )
@@ -179,7 +180,7 @@ def test_explain_decides_by_stored_evidence(settings_path: Path, level: Level, r
     assert found["recipients"][0]["evidence"]["level"] == level
     assert {one["detector"] for one in found["findings"]} == {"trigger-subject", "payment-card"}
     assert "4111 1111" not in result.stdout
-    assert set(found["findings"][0]) == {"detector", "place", "match", "confidence"}
+    assert {"detector", "place", "match", "confidence", "reason", "readings"} == set(found["findings"][0])
 
 
 @pytest.mark.behaviour("C6")
