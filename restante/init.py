@@ -17,6 +17,7 @@ import tomlkit
 from tomlkit.exceptions import ParseError
 from tomlkit.items import Item, Table
 
+from restante.classify.pack_loader import built_in
 from restante.credentials import SECRET_BYTES, Credential, write_credential
 from restante.errors import RestanteError
 from restante.policy import load_policy
@@ -70,7 +71,7 @@ def initialise(directory: Path, answers: Answers) -> Settings:
         text = settings_text(answers, vault_public=vault[1], worker_public=worker[1])
         policy_path = directory / POLICY_NAME
         if not policy_path.exists():
-            _write(policy_path, _POLICY)
+            _write(policy_path, _policy())
         settings = _checked(settings_path, text)
         for name, secret in (
             (Credential.VAULT, vault[0]),
@@ -203,13 +204,18 @@ def _set(document: tomlkit.TOMLDocument, path: str, text: str) -> None:
     table[key] = value
 
 
+def _policy() -> str:
+    packs = "".join(f'    {{ pack = "{pack.name}" }},\n' for pack in built_in().packs if pack.default)
+    return _POLICY.replace("@PACKS@", packs)
+
+
 _POLICY = """\
 # Restante's policy.  The first rule that matches a message decides; a message that no rule matches is not sensitive.
 # `restante explain FILE --sender A --recipient B` shows what a message would do.  SIGHUP makes the services read it
 # again; a file with a mistake is refused, and the policy in force stays.
 
-# What holds without this file: a sender's own trigger, a high-confidence identifier, or MIME that cannot be trusted
-# makes a message sensitive.  It leaves over TLS; where the domain has none, it waits in the portal.
+# What holds without this file: a sender's own trigger, what a pack finds, and whatever cannot be looked into make a
+# message sensitive.  It leaves over TLS; where the domain has none, it waits in the portal.
 [[rule]]
 name = "default"
 action = "protect"        # protect (mandatory TLS), relay, quarantine or reject
@@ -220,9 +226,8 @@ deadline_hours = 24       # how long delivery over TLS is tried before the porta
 always_code = false       # true: an access code even where the notice went over TLS
 when = [
     { detectors = ["trigger-*"] },
-    { detectors = ["id-*", "payment-card", "iban"] },
-    { detectors = ["ambiguous-mime"] },
-]
+    { detectors = ["ambiguous-mime", "cannot-inspect"] },
+@PACKS@]
 
 # Words that make a subject a trigger when they stand in square brackets, and headers that do.
 [triggers]

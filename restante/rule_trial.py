@@ -19,7 +19,16 @@ from restante.routing import matching_rule
 
 MOST_NAMES = 10
 
-_FOR_FINDINGS: Final[tuple[str, ...]] = ("detectors", "tags", "pack", "confidence", "count", "places", "reasons")
+_FOR_FINDINGS: Final[tuple[str, ...]] = (
+    "detectors",
+    "tags",
+    "pack",
+    "confidence",
+    "count",
+    "places",
+    "reasons",
+    "quoted",
+)
 _NESTED: Final = ("any_of", "all_of", "none_of")
 
 

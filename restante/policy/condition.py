@@ -21,7 +21,10 @@ from restante.policy.packs import covers, distinct
 CERTAIN: Final = frozenset({"cannot-inspect"})
 """Findings without degrees of certainty: a condition that asks for high confidence means them too."""
 
-PLACES: Final = ("subject", "header", "body", "html", "quoted", "attachment", "structure")
+NARROWING: Final = frozenset({"confidence", "count", "places", "reasons", "quoted"})
+"""Keys that say which findings count, and nothing by themselves."""
+
+PLACES: Final = ("subject", "header", "body", "html", "attachment", "structure")
 
 _UNITS: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1_000_000, "GB": 1_000_000_000, "KIB": 1 << 10, "MIB": 1 << 20}
 _SIZE: Final = re.compile(r"\s*(\d{1,12})\s*([A-Za-z]{0,3})\s*")
@@ -88,8 +91,8 @@ class HeaderCondition(Frozen):
 class Condition(Frozen):
     """Every key that is given must hold; docs/policy.md says what each one asks.
 
-    ``detectors``, ``tags`` and ``pack`` ask for findings, which ``confidence``, ``count``, ``places`` and ``reasons``
-    narrow; a name that ends in ``*`` matches by prefix ("lexicon:*").
+    ``detectors``, ``tags`` and ``pack`` ask for findings, which ``confidence``, ``count``, ``places``, ``reasons``
+    and ``quoted`` narrow; a name that ends in ``*`` matches by prefix ("lexicon:*").
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -105,6 +108,7 @@ class Condition(Frozen):
     count: int = Field(default=1, ge=1, le=10_000)
     places: tuple[Annotated[str, AfterValidator(_place)], ...] = ()
     reasons: tuple[Text, ...] = ()
+    quoted: bool | None = None
 
     senders: Patterns = ()
     users: tuple[Text, ...] = ()
@@ -127,10 +131,11 @@ class Condition(Frozen):
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
-        if not self.model_fields_set - {"confidence", "count", "places", "reasons"}:
+        narrowing = self.model_fields_set & NARROWING
+        if not self.model_fields_set - NARROWING:
             raise ValueError("asks for nothing: name detectors, a pack or what else must hold, or write always = true")
-        if self.model_fields_set & {"confidence", "count", "places", "reasons"} and not self.asks_for_findings:
-            raise ValueError("confidence, count, places and reasons narrow detectors, tags or a pack: add one of them")
+        if narrowing and not self.asks_for_findings:
+            raise ValueError(f"{', '.join(sorted(narrowing))} only narrow detectors, tags or a pack: add one of them")
         if self.pack is not None and (self.detectors or self.tags):
             raise ValueError("a pack says itself what it looks for: put detectors and tags in a condition of their own")
         for name in self.model_fields_set:
@@ -138,7 +143,7 @@ class Condition(Frozen):
                 raise ValueError(f"{name} is empty: remove it, or name what it asks for")
         return self
 
-    @property
+    @cached_property
     def asks_for_findings(self) -> bool:
         """Whether it looks at what was found in the message."""
         return bool(self.detectors or self.tags or self.pack)
@@ -170,6 +175,8 @@ class Condition(Frozen):
 
     def match(self, facts: Facts) -> tuple[Finding, ...] | None:
         """The findings that made it hold, none where it asks for none; ``None`` when it does not hold."""
+        if self.asks_for_findings and not facts.classification.findings:
+            return None  # nearly all mail: what follows is for the rest
         if not (self._fits_envelope(facts) and self._fits_message(facts)):
             return None
         hits = self._findings(facts) if self.asks_for_findings else ()
@@ -233,6 +240,8 @@ class Condition(Frozen):
         if finding.confidence < least and finding.detector not in CERTAIN:
             return False
         if self.places and not any(_stands(place, finding.place) for place in self.places):
+            return False
+        if self.quoted is not None and finding.quoted is not self.quoted:
             return False
         return not self.reasons or any(reason.casefold() in finding.reason.casefold() for reason in self.reasons)
 

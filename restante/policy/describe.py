@@ -7,15 +7,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from restante.policy.clock import Hours
-from restante.policy.condition import Condition
-
-_NARROWING = ("places", "reasons")
+from restante.policy.condition import NARROWING, Condition
 
 
 def describe(condition: Condition) -> str:
     """What ``condition`` asks for, its keys joined by "and"."""
     parts = [_findings(condition)] if condition.asks_for_findings else []
-    skipped = {"detectors", "tags", "pack", "confidence", "count", *_NARROWING, "any_of", "all_of", "none_of"}
+    skipped = {"detectors", "tags", "pack", *NARROWING, "any_of", "all_of", "none_of"}
     written = [key for key in type(condition).model_fields if key in condition.model_fields_set - skipped]
     parts += [_key(key, getattr(condition, key)) for key in written]
     parts += [describe(one) for one in condition.all_of]
@@ -32,6 +30,8 @@ def _findings(condition: Condition) -> str:
     text += f" at {condition.confidence}" if condition.confidence is not None else ""
     text += f", {condition.count} different" if condition.count > 1 else ""
     text += f" in {', '.join(condition.places)}" if condition.places else ""
+    if condition.quoted is not None:
+        text += " in quoted replies" if condition.quoted else " not in quoted replies"
     return text + (f" because {', '.join(condition.reasons)}" if condition.reasons else "")
 
 

@@ -31,6 +31,7 @@ class Wanted:
     count: int
     places: frozenset[str]
     reasons: frozenset[str]
+    quoted: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ def _claims(condition: Condition, context: Context) -> Iterator[Claim]:
 
 
 def _wanted(condition: Condition, context: Context) -> Wanted:
-    narrow = (condition.count, frozenset(condition.places), frozenset(text.casefold() for text in condition.reasons))
+    reasons = frozenset(text.casefold() for text in condition.reasons)
+    narrow = (condition.count, frozenset(condition.places), reasons, condition.quoted)
     purpose = context.named.purposes.get(condition.pack or "")
     if purpose is not None:
         return Wanted(purpose.groups, condition.confidence or purpose.confidence, *narrow)
@@ -236,11 +238,7 @@ def _name_covers(pattern: str, other: str) -> bool:
 
 
 def _findings_imply(one: Wanted, other: Wanted) -> bool:
-    if one.least < other.least or (other.places and not one.places) or (other.reasons and not one.reasons):
-        return False
-    if not all(any(_place_within(here, there) for there in other.places) for here in one.places if other.places):
-        return False
-    if not all(any(there in here for there in other.reasons) for here in one.reasons if other.reasons):
+    if not _narrower(one, other):
         return False
     first, *rest = other.groups
     if other.count > 1 and not (one.count >= other.count and _names_within(one.groups[0], first)):
@@ -248,6 +246,17 @@ def _findings_imply(one: Wanted, other: Wanted) -> bool:
     if other.count <= 1 and not any(_names_within(group, first) for group in one.groups):
         return False
     return all(any(_names_within(group, wanted) for group in one.groups) for wanted in rest)
+
+
+def _narrower(one: Wanted, other: Wanted) -> bool:
+    """Whether of the same findings all that count for ``one`` count for ``other``."""
+    if one.least < other.least or (other.places and not one.places) or (other.reasons and not one.reasons):
+        return False
+    return (
+        other.quoted in {None, one.quoted}
+        and all(any(_place_within(here, there) for there in other.places) for here in one.places if other.places)
+        and all(any(there in here for there in other.reasons) for here in one.reasons if other.reasons)
+    )
 
 
 def _place_within(here: str, there: str) -> bool:

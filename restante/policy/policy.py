@@ -196,20 +196,14 @@ class Policy(Frozen):
 
     @classmethod
     def default(cls, internal_domains: frozenset[str] = frozenset()) -> Self:
-        """What holds without a policy file: a sender's trigger, a high-confidence identifier or ambiguous MIME."""
-        return cls(
-            rule=(
-                Rule(
-                    name="default",
-                    when=(
-                        Condition(detectors=("trigger-*",)),
-                        Condition(detectors=("id-*", "payment-card", "iban")),
-                        Condition(detectors=("ambiguous-mime", "cannot-inspect")),
-                    ),
-                ),
-            ),
-            internal_domains=internal_domains,
+        """What holds without a policy file: the packs on by default, a sender's trigger, and what cannot be read."""
+        packs = (pack.name for pack in built_in().packs if pack.default)
+        when = (
+            Condition(detectors=("trigger-*",)),
+            Condition(detectors=("ambiguous-mime", "cannot-inspect")),
+            *(Condition(pack=name) for name in packs),
         )
+        return cls(rule=(Rule(name="default", when=when),), internal_domains=internal_domains)
 
 
 def _forced_rule() -> Rule:

@@ -40,8 +40,8 @@ class Rule(Frozen):
     ``senders`` and ``recipients`` are patterns of addresses; empty means everyone.  ``expires_days`` bounds
     how long a held message waits.  ``deadline_hours`` bounds how long delivery over TLS is tried before the portal.
     ``always_code`` asks for an access code even where the notice went over TLS; ``code`` is the way that it travels.
-    ``notice = "number"`` makes the notice carry no link; then a code is always asked for.  ``heal`` delivers a message that
-    waits unopened after all, once its domain was seen with TLS twice; the worker can then open what so waits.
+    ``notice = "number"`` makes the notice carry no link; then a code is always asked for.  ``heal`` delivers a message
+    that waits unopened after all, once its domain was seen with TLS twice; the worker can then open what so waits.
     ``view_only`` lets the recipient read in the portal and save nothing.  ``four_eyes`` asks for two reviewers before
     a copy that waits for review may leave.
     """

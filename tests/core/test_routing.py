@@ -14,6 +14,9 @@ TRIGGER = Finding("trigger-subject", "subject", "[secure]", Confidence.HIGH)
 CARD = Finding("payment-card", "body", "…9015", Confidence.HIGH, value_digest=b"1")
 OTHER_CARD = Finding("payment-card", "body", "…1111", Confidence.HIGH, value_digest=b"2")
 WEAK = Finding("id-us-ssn", "body", "…1120", Confidence.MEDIUM)
+VAGUE = Finding("id-us-ssn", "body", "…1120", Confidence.LOW)
+TERM = Finding("lexicon:medical-en", "body", "diagnosis", Confidence.MEDIUM)
+BIRTH = Finding("date-of-birth", "body", "…1980", Confidence.MEDIUM)
 ANY = (Condition(detectors=("*",)),)
 
 
@@ -44,7 +47,17 @@ def routes(policy: Policy, findings: tuple[Finding, ...], *to: str, sender: str 
 
 @pytest.mark.parametrize(
     ("findings", "sensitive"),
-    [((), False), ((TRIGGER,), True), ((CARD,), True), ((WEAK,), False), ((WEAK, CARD), True)],
+    [
+        ((), False),
+        ((TRIGGER,), True),
+        ((CARD,), True),
+        ((WEAK,), True),
+        ((VAGUE,), False),
+        ((TERM,), False),
+        ((BIRTH, TERM), True),
+        ((Finding("cannot-inspect", "attachment:a.zip", "", Confidence.MEDIUM, "encrypted ZIP archive"),), True),
+        ((Finding("ambiguous-mime", "structure", "", Confidence.HIGH, "Content-Type given twice"),), True),
+    ],
 )
 def test_the_default_policy(findings: tuple[Finding, ...], sensitive: bool) -> None:  # noqa: FBT001  a table's column
     assert routes(Policy.default(), findings, "b@clear.example") == ["portal" if sensitive else "relay"]
