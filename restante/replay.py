@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import BinaryIO
 
 from restante.classify.engine import Classifier
+from restante.classify.extract.pool import Extractor
 from restante.classify.finding import Classification, Finding
 from restante.corpus import Located
 from restante.envelope import Envelope
@@ -79,15 +80,17 @@ class Judge:
     """One or two policies, compiled; a forked process goes on with its own copy.
 
     ``open_known`` opens what is known of TLS, in the process that asks and when it first does: connections to a
-    database do not survive a fork.
+    database do not survive a fork.  ``extractor`` looks into attachments.
     """
 
-    def __init__(self, now: Policy, new: Policy | None, open_known: Callable[[], Known]) -> None:
+    def __init__(
+        self, now: Policy, new: Policy | None, open_known: Callable[[], Known], extractor: Extractor | None = None
+    ) -> None:
         self._now, self._new, self._open_known = now, new, open_known
-        self._classifier = Classifier(now)
+        self._classifier = Classifier(now, extractor=extractor)
         # What differs in rules and domains alone finds the same things.
         apart = new is not None and _without_rules(new) != _without_rules(now)
-        self._other = Classifier(new) if new is not None and apart else None
+        self._other = Classifier(new, extractor=extractor) if new is not None and apart else None
         last = new or now
         self._packs = {name: Condition(pack=name) for name in last.context.named.purposes}
 

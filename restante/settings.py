@@ -128,6 +128,29 @@ class WorkerSettings(_Frozen):
     heal_seconds: float = Field(default=900, gt=0, le=86_400)
 
 
+class ClassifySettings(_Frozen):
+    """What looking into attachments may cost; beyond it, and without ``extract``, the finding is ``cannot-inspect``.
+
+    ``extract_processes`` are at work at once for each process of the milter, each of them in ``extract_memory_mib`` of
+    address space.  ``extract_seconds`` is for one attachment, ``extract_message_seconds`` for all those of a message.
+    ``extract_mib``, ``extract_files``, ``extract_depth`` and ``extract_ratio`` bound what comes out of archives.
+    ``ocr`` reads pictures, too, with tesseract in ``ocr_languages`` ("eng+deu"), ``ocr_pictures`` of an attachment.
+    """
+
+    extract: bool = True
+    extract_processes: int = Field(default=1, ge=1, le=16)
+    extract_seconds: float = Field(default=20, gt=0, le=600)
+    extract_message_seconds: float = Field(default=60, gt=0, le=1800)
+    extract_memory_mib: int = Field(default=768, ge=256, le=16_384)
+    extract_mib: int = Field(default=256, ge=1, le=4096)
+    extract_files: int = Field(default=5_000, ge=1, le=1_000_000)
+    extract_depth: int = Field(default=8, ge=1, le=50)
+    extract_ratio: int = Field(default=200, ge=2, le=10_000)
+    ocr: bool = False
+    ocr_languages: Annotated[str, Field(pattern=r"^[A-Za-z_]{3,20}(\+[A-Za-z_]{3,20}){0,9}$")] = "eng"
+    ocr_pictures: int = Field(default=20, ge=1, le=1000)
+
+
 class PortalSettings(_Frozen):
     """The portal service.  ``url`` is the address in notices; links are never built from a request."""
 
@@ -216,6 +239,7 @@ class Settings(_Frozen):
     log_level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")] = "info"
     vault: VaultSettings
     milter: MilterSettings = MilterSettings()
+    classify: ClassifySettings = ClassifySettings()
     worker: WorkerSettings = WorkerSettings()
     portal: PortalSettings
     notice: NoticeSettings

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restante.classify.engine import Classifier
+from restante.classify.extract.from_settings import extractor_from, require_programs
+from restante.classify.extract.pool import Extractor
 from restante.credentials import Credential, read_credential
 from restante.policy import Acquaintances, Policy, load_policy
 from restante.policy.facts import Strangers
@@ -27,15 +29,17 @@ class PolicyInForce:
     classifier: Classifier
 
     @classmethod
-    def load(cls, settings: Settings) -> PolicyInForce:
+    def load(cls, settings: Settings, extractor: Extractor | None = None) -> PolicyInForce:
         """Read the policy that the settings name, and the tables of Postfix that it names.
 
-        Raises :class:`restante.toml_source.BadFile` or :class:`restante.transport_maps.NoNextHop`.
+        ``extractor`` looks into attachments.  Raises :class:`restante.toml_source.BadFile`,
+        :class:`restante.transport_maps.NoNextHop` or :class:`restante.classify.extract.from_settings.NoTesseract`.
         """
+        require_programs(settings.classify)
         policy = resolve_next_hops(load_policy(settings.policy, frozenset(settings.internal_domains)))
         if settings.policy is not None and not settings.correspondents.learn:
             _without_memory(policy, settings.policy)
-        return cls(policy, Classifier(policy))
+        return cls(policy, Classifier(policy, extractor=extractor))
 
 
 def _without_memory(policy: Policy, path: Path) -> None:
@@ -60,16 +64,19 @@ class Services:
     route_secret: bytes = field(repr=False)
     acquaintances: Acquaintances = field(default_factory=Strangers)
     learner: Learner | None = None
+    extractor: Extractor | None = None
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Open everything.  Call after the fork: the store's pool must not be shared."""
         store = Store(settings.database)
+        extractor = extractor_from(settings.classify)
         secret = read_credential(settings.credentials, Credential.ROUTE)
         learner = Learner(store, Digests(secret), settings.correspondents.flush_seconds)
         return cls(
             settings=settings,
-            in_force=PolicyInForce.load(settings),
+            in_force=PolicyInForce.load(settings, extractor),
+            extractor=extractor,
             store=store,
             verdicts=VerdictClient(settings.worker.socketmap, settings.milter.verdict_seconds),
             vault=vault_sealer(settings),

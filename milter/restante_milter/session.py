@@ -9,6 +9,7 @@ libmilter runs the callbacks of one session on changing threads: all database wo
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -174,7 +175,7 @@ class Session(Milter.Base):
         if refused:
             return refused
         with self._message.open() as source:
-            classification = force.classifier.classify(source)
+            classification = force.classifier.classify(source, waiting=self._still_working)
         envelope = Envelope(
             self._sender,
             tuple(parsed for _, parsed, _ in self._recipients),
@@ -200,6 +201,11 @@ class Session(Milter.Base):
         if learner is not None and self._sender.stays_here(policy.is_internal):
             outside = [one for one in recipients if not one.stays_here(policy.is_internal)]
             learner.note(self._sender, outside, now=time.time())
+
+    def _still_working(self) -> None:
+        """Tell the MTA, whose patience for an answer would end while a large attachment is read."""
+        with contextlib.suppress(Milter.error):
+            self.progress()
 
     def _carry_out(self, classification: Classification, decision: Decision, envelope: Envelope) -> int:
         now = time.time()

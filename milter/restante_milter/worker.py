@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from restante.classify.extract.from_settings import extractor_from
 from restante.credentials import Credential, read_credential
 from restante.errors import RestanteError
 from restante.policy import DomainPolicy
@@ -65,7 +66,8 @@ class _Worker:
         self._settings = settings
         self._secret = read_credential(settings.credentials, Credential.ROUTE)
         self._opener = Opener(read_credential(settings.credentials, Credential.WORKER))
-        self._in_force = PolicyInForce.load(settings)
+        self._extractor = extractor_from(settings.classify)
+        self._in_force = PolicyInForce.load(settings, self._extractor)
         self._store = Store(settings.database)
         general = verdict_engine(
             settings.tls, settings.hostname, StoredEvidence(self._store), StoredPolicies(self._store)
@@ -181,7 +183,7 @@ class _Worker:
 
     def _reload(self) -> None:
         try:
-            self._in_force = PolicyInForce.load(self._settings)
+            self._in_force = PolicyInForce.load(self._settings, self._extractor)
         except RestanteError as error:
             log.error("policy-refused", error=str(error), in_force="the one before")
         else:

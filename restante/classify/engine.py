@@ -7,8 +7,11 @@ the message and one window of text are in memory at a time.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import BinaryIO
 
+from restante.classify.attachments import Attachments, nothing
+from restante.classify.extract.pool import Extractor
 from restante.classify.finding import Classification
 from restante.classify.pack_loader import compiled
 from restante.classify.raw import scan_raw
@@ -22,25 +25,32 @@ from restante.policy import Policy
 class Classifier:
     """Compiled once from the built-in packs and a Policy; immutable and thread-safe afterwards.
 
-    ``block`` is how many bytes are read at a time; it changes nothing in the result.
+    ``block`` is how many bytes are read at a time; it changes nothing in the result.  ``extractor`` reads documents
+    and archives; without one they are findings that say so.
     """
 
-    def __init__(self, policy: Policy, *, block: int = 1 << 16) -> None:
+    def __init__(self, policy: Policy, *, block: int = 1 << 16, extractor: Extractor | None = None) -> None:
         catalogue = policy.catalogue
         self._scanner = Scanner(tuple(map(compiled, catalogue.detectors)), catalogue.lexicons)
         self._triggers = SenderTriggers(policy.triggers, policy.own_tags, policy.asked_headers)
         self._block = block
+        self._extractor = extractor
 
-    def classify(self, source: BinaryIO, recorder: Recorder | None = None) -> Classification:
+    def classify(
+        self, source: BinaryIO, recorder: Recorder | None = None, *, waiting: Callable[[], None] = nothing
+    ) -> Classification:
         """Everything found in the message that ``source``, a seekable binary file, holds from its beginning.
 
-        ``recorder`` looks on.  Lines end in CRLF or LF.  Raises nothing for any bytes; an ``OSError`` of ``source``
-        itself passes through.
+        ``recorder`` looks on; ``waiting`` is called about once a second while an extractor is at work.  Lines end in
+        CRLF or LF.  Raises nothing for any bytes; an ``OSError`` of ``source`` itself passes through.
         """
         session = Session(self._scanner, Budget(), recorder)
         session.size = source.seek(0, io.SEEK_END)
         source.seek(0)
-        Walk(session, self._triggers, self._block).run(source)
+        walk = Walk(session, self._triggers, self._block)
+        if self._extractor is not None:
+            session.inspector = Attachments(session, self._extractor, walk.later, waiting)
+        walk.run(source)
         if session.scan_raw:
             source.seek(0)
             scan_raw(session, source, self._block)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 from restante.classify.engine import Classifier
+from restante.classify.extract.from_settings import extractor_from, require_programs
+from restante.classify.extract.pool import ExtractorPool
 from restante.classify.recorder import TextRecorder
 from restante.cli import Invocation
 from restante.commands.evidence import ReadOnly, evidence_cache, look, stored
@@ -26,6 +29,7 @@ from restante.explain_text import render
 from restante.header_envelope import header_envelope
 from restante.policy import Policy, load_policy
 from restante.routing import decide, domains_to_judge, matching_rule
+from restante.settings import ClassifySettings
 from restante.tls.evidence import Evidence
 
 
@@ -75,7 +79,8 @@ def explain(
     guessed = header_envelope(source)
     envelope = Envelope(guessed.sender if sender is None else sender, recipients or guessed.recipients)
     recorder = TextRecorder() if text_limit else None
-    classification = Classifier(policy).classify(source, recorder)
+    with attachments_extractor(invocation) as extractor:
+        classification = Classifier(policy, extractor=extractor).classify(source, recorder)
     rule, matched = matching_rule(policy, classification, envelope)
     evidence = _evidence(invocation, domains_to_judge(rule, policy, envelope), probe=probe)
     decision = decide(policy, rule, matched, envelope, evidence)
@@ -98,6 +103,19 @@ def _evidence(invocation: Invocation, wanted: Iterable[str], *, probe: bool) -> 
         return {}
     with evidence_cache(invocation) as cache:
         return look(invocation, ReadOnly(cache), domains) if probe else stored(cache, domains)
+
+
+@contextmanager
+def attachments_extractor(invocation: Invocation) -> Iterator[ExtractorPool | None]:
+    """What looks into attachments for one command, as the settings have it."""
+    settings = invocation.settings.classify if invocation.settings_exist else ClassifySettings()
+    require_programs(settings)
+    pool = extractor_from(settings)
+    try:
+        yield pool
+    finally:
+        if pool is not None:
+            pool.close()
 
 
 def policy_of(invocation: Invocation, path: Path | None) -> Policy:

@@ -19,7 +19,7 @@ import click
 from restante import corpus
 from restante.cli import Invocation
 from restante.commands.evidence import evidence_cache, stored
-from restante.commands.explain import policy_of
+from restante.commands.explain import attachments_extractor, policy_of
 from restante.replay import Judge, Known, Outcome, Totals
 from restante.replay_pool import outcomes
 from restante.replay_report import CsvReport, JsonReport, Report, TextReport
@@ -55,10 +55,11 @@ def replay(
     wanted = list(paths)
     corpus.check(wanted)
     now, other = policy_of(invocation, None), policy_of(invocation, new) if new is not None else None
-    judge = Judge(now, other, partial(_known, invocation))
     began = time.monotonic()
     totals = Totals()
     with ExitStack() as stack:
+        extractor = stack.enter_context(attachments_extractor(invocation))
+        judge = Judge(now, other, partial(_known, invocation), extractor)
         reports = list(_reports(stack, csv_file, as_json=as_json, compared=new is not None))
         progress = stack.enter_context(_progress(wanted))
         for outcome in outcomes(corpus.messages(wanted), judge, jobs or len(os.sched_getaffinity(0))):

@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Protocol
 
+from restante.classify.extract.documents import is_document, read_document
 from restante.classify.extract.job import Job, Part
 from restante.classify.extract.limits import Unreadable
-from restante.classify.extract.documents import is_document, read_document
 
 _PIECE = 1 << 18
 _LOCAL = b"PK\x03\x04"
@@ -219,7 +219,7 @@ class _Gzip:
 
 
 def read_gzip(job: Job, part: Part) -> None:
-    """gzip (RFC 1952), all of its members."""
+    """Gzip (RFC 1952), all of its members."""
     _read_compressed(job, part, _Gzip, (".gz", ".tgz", ".gzip"), "gzip file")
 
 
@@ -239,7 +239,7 @@ def read_xz(job: Job, part: Part) -> None:
 
 
 def read_tar(job: Job, part: Part) -> None:
-    """tar in all its kinds."""
+    """Tar in all its kinds."""
     job.meter.enter(part.depth + 1)
     try:
         with tarfile.open(fileobj=io.BytesIO(part.content), mode="r:") as archive:

@@ -26,7 +26,7 @@ def shown(value: str, format_id: int, code: str) -> str:
     plain = str(int(number)) if number.is_integer() and abs(number) < 1e18 else value
     if format_id in _BUILT_IN_DATES or (code and _DATE.search(_QUOTED.sub("", code)) and "0" not in code):
         return f"{_date(number)} {plain}" if 0 < number < _LAST_DAY else plain
-    first = code.split(";")[0]
+    first = code.split(";", maxsplit=1)[0]
     if number.is_integer() and number >= 0 and _GROUPED.fullmatch(first):
         return _grouped(plain, first.replace("\\", "").replace('"', ""))
     return plain

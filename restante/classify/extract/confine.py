@@ -12,9 +12,11 @@ import ctypes
 import os
 import platform
 import resource
+import stat
 import struct
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from restante.classify.extract.syscalls import AUDIT_ARCH, CLONE, FOR_PROGRAMS, PRLIMIT, numbers
 
@@ -79,8 +81,9 @@ def confine(*, programs: bool = False) -> tuple[str, ...]:
 
 
 def _readable() -> Iterable[str]:
-    """Where modules that are loaded late lie: character sets above all."""
-    return {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, *sys.path) if os.path.isdir(path)}  # noqa: PTH112
+    """Where modules that are loaded late lie, character sets above all; and how much memory this host has."""
+    own = Path(__file__).resolve().parents[2]
+    return {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, own, *sys.path)} | {"/proc/meminfo"}
 
 
 def _landlock(libc: ctypes.CDLL, *, programs: bool) -> bool:
@@ -110,6 +113,8 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, access: int) -> None:
     except OSError:
         return
     try:
+        if not stat.S_ISDIR(os.fstat(folder).st_mode):
+            access &= ~_READ_DIR
         libc.syscall(_LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", access, folder), 0)
     finally:
         os.close(folder)

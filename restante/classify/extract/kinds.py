@@ -110,12 +110,14 @@ def kinds(head: bytes, tail: bytes, name: str = "") -> list[str]:
         found.append("pdf")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:5].lower() == b"{\\rtf" or b"{\\rtf1" in head[:512]:
         found.append("rtf")
-    if b"PK\x05\x06" in tail or (b"PK\x01\x02" in tail and b"PK\x03\x04" in head):
+    if head[257:262] == b"ustar" or _is_old_tar(head):
+        found.append("tar")
+    # Behind anything else too, with bytes after it; but the last file of an archive that is not packed is its own.
+    end = tail.rfind(b"PK\x05\x06")
+    if end >= 0 and (not found or found[0] in {"image", "pdf", "rtf"} or _ends_at(tail, end)):
         found.append("zip")
     if "pdf" not in found and _ENDED.search(tail[-2048:]) and b"%PDF-" in head:
         found.append("pdf")
-    if head[257:262] == b"ustar" or _is_old_tar(head):
-        found.append("tar")
     if _is_message(head):
         found.append("message")
     if not found and head[4:8] == b"ftyp":
@@ -123,6 +125,11 @@ def kinds(head: bytes, tail: bytes, name: str = "") -> list[str]:
     if not found and head.startswith(_MUTE):
         found.append("mute")
     return list(dict.fromkeys(found)) or _by_name(name)
+
+
+def _ends_at(tail: bytes, end: int) -> bool:
+    """Whether the end record of a zip archive at ``end``, with its comment, is the end of the file."""
+    return end + 22 + int.from_bytes(tail[end + 20 : end + 22], "little") == len(tail)
 
 
 def _by_name(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import olefile
 
 from restante.classify.extract.job import Job, Part
+from restante.classify.extract.kinds import HEAD, TAIL, kinds
 from restante.classify.extract.limits import Unreadable
 from restante.classify.extract.mapi import (
     ATTACH_DATA,
@@ -25,6 +26,7 @@ from restante.classify.extract.mapi import (
 from restante.classify.extract.plain import say_runs
 from restante.classify.extract.slides import read_slides
 from restante.classify.extract.words import read_words
+from restante.classify.extract.workbooks import read_workbook
 
 Path = tuple[str, ...]
 
@@ -91,8 +93,6 @@ class _Compound:
             )
             read_words(self._job, self._part, self.stream(path), self.stream(table) if table else b"")
         elif name in {"Workbook", "Book"}:
-            from restante.classify.extract.workbooks import read_workbook
-
             read_workbook(self._job, self._part, self.stream(path))
         elif name == "PowerPoint Document":
             read_slides(self._job, self._part, self.stream(path))
@@ -118,8 +118,6 @@ class _Compound:
 
     def _other(self, path: Path, data: bytes) -> None:
         """A stream of no known name: a file of its own where it is one, or whatever in it looks like text."""
-        from restante.classify.extract.kinds import HEAD, TAIL, kinds
-
         if set(kinds(data[:HEAD], data[-TAIL:])) - {"mute", "message"}:
             self._job.inner(self._part, data, "/".join(path), counted=True)
         else:

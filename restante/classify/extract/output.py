@@ -15,10 +15,12 @@ class Output:
         self._channel = channel
         self._pending = bytearray()
         self._data = bytearray()
+        self._begin = b""  # of a text, which is said when there is any
 
     def text(self, place: str, charsets: Iterable[str] = (), *, markup: bool = False) -> None:
         """A text begins; what follows by :meth:`data` or :meth:`write` belongs to it."""
-        self._frame(encode_fields(Kind.TEXT, place, " ".join(charsets), "markup" if markup else ""))
+        self._close_data()
+        self._begin = encode_fields(Kind.TEXT, place, " ".join(charsets), "markup" if markup else "")
 
     def message(self, place: str) -> None:
         """A message (RFC 5322) begins."""
@@ -57,12 +59,16 @@ class Output:
 
     def _frame(self, frame: bytes) -> None:
         self._close_data()
+        self._begin = b""
         self._pending += frame
         if len(self._pending) >= MOST:
             self._send()
 
     def _close_data(self) -> None:
         data, self._data = bytes(self._data), bytearray()
+        if data:
+            self._pending += self._begin
+            self._begin = b""
         for start in range(0, len(data), MOST):
             self._pending += encode(Kind.DATA, data[start : start + MOST])
             if len(self._pending) >= MOST:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pypdfium2 as pdfium
-import pypdfium2.raw as raw
+from pypdfium2 import raw
 
 from restante.classify.extract.job import Job, Part
 from restante.classify.extract.limits import Unreadable
@@ -147,7 +147,7 @@ def _read_embedded(job: Job, part: Part, document: pdfium.PdfDocument) -> None:
             continue
         name = (
             _wide(lambda buffer, size: raw.FPDFAttachment_GetName(attachment, buffer, size)) or f"embedded {index + 1}"
-        )  # noqa: B023  called at once
+        )
         content = _bytes(
             lambda buffer, size, out: raw.FPDFAttachment_GetFile(attachment, buffer, size, out),  # noqa: B023  called at once
             job.meter.left,

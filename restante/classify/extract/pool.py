@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -128,6 +129,7 @@ class ExtractorPool:
         self._free: list[_Process] = []
         self._slots = threading.Semaphore(processes)
         self._lock = threading.Lock()
+        self._owner = os.getpid()
 
     def extract(self, descriptor: int, name: str, sink: Sink, deadline: float, waiting: Callable[[], None]) -> None:
         """See :class:`Extractor`."""
@@ -171,6 +173,9 @@ class ExtractorPool:
 
     def _take(self, waiting: Callable[[], None]) -> _Process | None:
         with self._lock:
+            if self._owner != os.getpid():
+                # After a fork those that wait belong to the process that started them.
+                self._owner, self._free = os.getpid(), []
             if self._free:
                 return self._free.pop()
         process = None
