@@ -19,7 +19,7 @@ SHORTEST_WITH_TWO: Final = 12
 """From here two slips count, where the other domain is known in plain."""
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789-"
-_PAIRS: Final = (("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"))
+_PAIRS: Final = (("m", "rn"), ("w", "vv"), ("0", "o"), ("1", "l"), ("i", "l"))
 
 
 @cache
@@ -28,18 +28,26 @@ def _looks() -> dict[int, str]:
     return {ord(line[0]): line[2:] for line in text.splitlines() if line and not line.startswith("#")}
 
 
+def _shown(domain: str) -> str:
+    """``domain``, in A-labels, as readers show it."""
+    if "xn--" not in domain:
+        return domain
+    try:
+        return idna.decode(domain)
+    except (idna.IDNAError, UnicodeError):
+        return domain  # no reader shows it as anything else either
+
+
+def _skeleton(shown: str) -> str:
+    seen = shown.translate(_looks())
+    for written, prototype in _PAIRS:
+        seen = seen.replace(written, prototype)
+    return seen
+
+
 def skeleton(domain: str) -> str:
     """What ``domain``, in A-labels, looks like: two domains with one skeleton cannot be told apart at a glance."""
-    shown = domain
-    if "xn--" in domain:
-        try:
-            shown = idna.decode(domain)
-        except (idna.IDNAError, UnicodeError):
-            shown = domain  # no reader shows it as anything else either
-    shown = shown.translate(_looks())
-    for written, seen in _PAIRS:
-        shown = shown.replace(written, seen)
-    return shown
+    return _skeleton(_shown(domain))
 
 
 def slips(text: str) -> Iterator[str]:
@@ -59,29 +67,30 @@ def slips(text: str) -> Iterator[str]:
 
 def disguises(domain: str) -> frozenset[str]:
     """The skeletons of which a frequent domain may be the bearer, if ``domain`` is to be its look-alike."""
-    seen = skeleton(domain)
-    if len(seen.rpartition(".")[0]) < SHORTEST_WITH_SLIP:
-        return frozenset({seen})
-    return frozenset({seen, *slips(seen)})
+    shown = _shown(domain)
+    if len(shown.rpartition(".")[0]) < SHORTEST_WITH_SLIP:
+        return frozenset({_skeleton(shown)})
+    return frozenset({_skeleton(shown), *map(_skeleton, slips(shown))})
 
 
 def resembles(domain: str, others: Collection[str]) -> str:
     """The one of ``others`` that ``domain`` can be taken for; empty where it is one of them, or below one."""
     if any(domain == other or domain.endswith(f".{other}") for other in others):
         return ""
-    seen = skeleton(domain)
-    length = len(seen.rpartition(".")[0])
+    shown = _shown(domain)
+    length = len(shown.rpartition(".")[0])
     allowed = 0 if length < SHORTEST_WITH_SLIP else 1 if length < SHORTEST_WITH_TWO else 2
-    return next((other for other in others if _within(seen, skeleton(other), allowed)), "")
+    return next((other for other in others if _within(shown, _shown(other), allowed)), "")
 
 
 def _within(one: str, other: str, allowed: int) -> bool:
-    """Whether at most ``allowed`` slips lie between two skeletons with one last label."""
-    if one == other:
+    """Whether two domains look alike, or at most ``allowed`` slips lie between them before one last label."""
+    seen, others_seen = _skeleton(one), _skeleton(other)
+    if seen == others_seen:
         return True
     if not allowed or one.rpartition(".")[2] != other.rpartition(".")[2] or abs(len(one) - len(other)) > allowed:
         return False
-    return _distance(one, other) <= allowed
+    return min(_distance(one, other), _distance(seen, others_seen)) <= allowed
 
 
 def _distance(one: str, other: str) -> int:
