@@ -167,33 +167,43 @@ class _Stream(Protocol):
 def _read_compressed(job: Job, part: Part, new: Callable[[], _Stream], suffixes: tuple[str, ...], what: str) -> None:
     job.meter.enter(part.depth + 1)
     pieces: list[bytes] = []
-    rest, problem = part.content, ""
+    try:
+        complete = _unpack(job, part.content, new, pieces)
+        problem = "" if complete else f"damaged {what}"
+    except Unreadable as reason:
+        problem = str(reason)
+    content = b"".join(pieces)
+    if content:
+        job.inner(part, content, _without(part.name, suffixes), counted=True)
+    if problem:
+        raise Unreadable(problem)
+
+
+def _unpack(job: Job, content: bytes, new: Callable[[], _Stream], pieces: list[bytes]) -> bool:
+    """Put what the streams in ``content`` unpack to into ``pieces``; whether they are whole."""
+    rest = content
     try:
         while rest:
-            stream = new()
-            given = rest
+            stream, given = new(), rest
             while not stream.eof:
                 piece = stream.decompress(given, _PIECE)
                 given = b""
                 job.meter.unpacked(len(piece))
                 pieces.append(piece)
                 if not piece and stream.needs_input and not stream.eof:
-                    raise EOFError
+                    return False
             rest = stream.unused_data.lstrip(b"\0")
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
-        problem = f"damaged {what}" if not pieces or rest is part.content else ""
-    except Unreadable as reason:
-        problem = str(reason)
-    if problem:
-        job.output.sealed(part.place, problem)
-    name = part.name
+        # What follows a whole stream and is none itself is for whoever reads this file as something else.
+        return rest is not content
+    return True
+
+
+def _without(name: str, suffixes: tuple[str, ...]) -> str:
     for suffix in suffixes:
         if name.lower().endswith(suffix):
-            name = name[: -len(suffix)] + (".tar" if suffix.startswith(".t") else "")
-            break
-    content = b"".join(pieces)
-    if content:
-        job.inner(part, content, name or "content", counted=True)
+            return (name[: -len(suffix)] or "content") + (".tar" if suffix.startswith(".t") else "")
+    return name or "content"
 
 
 class _Gzip:

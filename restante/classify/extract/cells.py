@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import re
 
@@ -11,7 +11,7 @@ _DATE = re.compile(r"[ymdYMD]")
 # Formats that write a whole number in groups, such as 000-00-0000 for one of social security.
 _GROUPED = re.compile(r'[0#]{1,}(?:(?:\\?[- ./()]|"[- ./()]+")+[0#]+)+\Z')
 _BUILT_IN_DATES = frozenset({*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)})
-_EPOCH = datetime.datetime(1899, 12, 30)  # noqa: DTZ001  a date on paper has no zone
+_EPOCH = dt.datetime(1899, 12, 30)  # noqa: DTZ001  a date on paper has no zone
 _LAST_DAY = 2_958_465
 
 
@@ -33,7 +33,7 @@ def shown(value: str, format_id: int, code: str) -> str:
 
 
 def _date(number: float) -> str:
-    return (_EPOCH + datetime.timedelta(days=number)).date().isoformat()
+    return (_EPOCH + dt.timedelta(days=number)).date().isoformat()
 
 
 def _grouped(digits: str, code: str) -> str:

@@ -78,10 +78,8 @@ def _png_text(job: Job, kind: bytes, data: bytes) -> Iterator[bytes]:
     if not packed:
         yield data
         return
-    if kind == b"iTXt":
-        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-    else:
-        rest = rest[1:]
+    # Compression method; for international text a flag, a language and a translated keyword as well (section 11.3.3.4).
+    rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2] if kind == b"iTXt" else rest[1:]
     try:
         text = zlib.decompressobj().decompress(rest, _MOST_TEXT)
     except zlib.error:

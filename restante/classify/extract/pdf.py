@@ -6,6 +6,7 @@ import ctypes
 import re
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pypdfium2 as pdfium
@@ -91,7 +92,7 @@ def _read_annotations(job: Job, page: pdfium.PdfPage) -> None:
             continue
         try:
             for key in _KEYS:
-                value = _wide(lambda buffer, size: raw.FPDFAnnot_GetStringValue(annotation, key, buffer, size))  # noqa: B023  called at once
+                value = _wide(partial(raw.FPDFAnnot_GetStringValue, annotation, key))
                 if value:
                     job.output.write(value + "\n")
         finally:
@@ -122,10 +123,7 @@ def _bytes(call: Callable[[Any, int, Any], int], most: int) -> bytes:
 def _read_packets(job: Job, part: Part, document: pdfium.PdfDocument) -> None:
     """Forms in XFA, whose text no page holds."""
     for index in range(min(raw.FPDF_GetXFAPacketCount(document), 100)):
-        packet = _bytes(
-            lambda buffer, size, out: raw.FPDF_GetXFAPacketContent(document, index, buffer, size, out),  # noqa: B023  called at once
-            job.meter.left,
-        )
+        packet = _bytes(partial(raw.FPDF_GetXFAPacketContent, document, index), job.meter.left)
         job.meter.unpacked(len(packet))
         job.output.text(part.place, markup=True)
         job.output.data(packet)
@@ -135,7 +133,7 @@ def _read_scripts(job: Job, part: Part, document: pdfium.PdfDocument) -> None:
     for index in range(min(raw.FPDFDoc_GetJavaScriptActionCount(document), 100)):
         action = raw.FPDFDoc_GetJavaScriptAction(document, index)
         if action:
-            script = _wide(lambda buffer, size: raw.FPDFJavaScriptAction_GetScript(action, buffer, size))  # noqa: B023  called at once
+            script = _wide(partial(raw.FPDFJavaScriptAction_GetScript, action))
             job.output.say(part.place, script)
             raw.FPDFDoc_CloseJavaScriptAction(action)
 
@@ -145,13 +143,8 @@ def _read_embedded(job: Job, part: Part, document: pdfium.PdfDocument) -> None:
         attachment = raw.FPDFDoc_GetAttachment(document, index)
         if not attachment:
             continue
-        name = (
-            _wide(lambda buffer, size: raw.FPDFAttachment_GetName(attachment, buffer, size)) or f"embedded {index + 1}"
-        )
-        content = _bytes(
-            lambda buffer, size, out: raw.FPDFAttachment_GetFile(attachment, buffer, size, out),  # noqa: B023  called at once
-            job.meter.left,
-        )
+        name = _wide(partial(raw.FPDFAttachment_GetName, attachment)) or f"embedded {index + 1}"
+        content = _bytes(partial(raw.FPDFAttachment_GetFile, attachment), job.meter.left)
         if content:
             job.inner(part, content, name)
         else:

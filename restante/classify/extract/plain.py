@@ -12,6 +12,12 @@ _RUN = re.compile(rb"[\x20-\x7e\t\r\n\xa0-\xff]{6,}")
 _WIDE_RUN = re.compile(rb"(?:[\x20-\x7e\t\r\n]\x00){6,}")
 _XMP = re.compile(rb"<x:xmpmeta.{1,262144}?</x:xmpmeta>", re.DOTALL)
 _EDGE = 64 << 10
+_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 
 
 def read_text(job: Job, part: Part, *, markup: bool) -> None:
@@ -64,19 +70,16 @@ def say_runs(job: Job, place: str, content: bytes) -> None:
 
 def wide_charsets(head: bytes) -> tuple[str, ...]:
     """Charsets of more than one byte a character that ``head`` looks like, by where its zero bytes stand."""
-    if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
-        return ("utf-32",)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return ("utf-16",)
+    for mark, charset in _MARKS:
+        if head.startswith(mark):
+            return (charset,)
     size = len(head) // 4
-    if size < 2:
-        return ()
-    zeros = [head[at : size * 4 : 4].count(0) / size for at in range(4)]
-    if zeros[0] > 0.9 and zeros[1] > 0.9 and zeros[3] < 0.1:
-        return ("utf-32-be",)
-    if zeros[3] > 0.9 and zeros[2] > 0.9 and zeros[0] < 0.1:
-        return ("utf-32-le",)
+    zeros = [head[at : size * 4 : 4].count(0) / max(size, 1) for at in range(4)]
     even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    if odd > 0.6 and even < 0.1:
-        return ("utf-16-le",)
-    return ("utf-16-be",) if even > 0.6 and odd < 0.1 else ()
+    found = (
+        ("utf-32-be", min(zeros[0], zeros[1]) > 0.9 and zeros[3] < 0.1),
+        ("utf-32-le", min(zeros[2], zeros[3]) > 0.9 and zeros[0] < 0.1),
+        ("utf-16-le", odd > 0.6 and even < 0.1),
+        ("utf-16-be", even > 0.6 and odd < 0.1),
+    )
+    return tuple(charset for charset, looks in found if looks and size > 1)[:1]

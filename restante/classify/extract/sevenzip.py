@@ -22,12 +22,12 @@ def read_sevenzip(job: Job, part: Part) -> None:
     try:
         with py7zr.SevenZipFile(io.BytesIO(part.content)) as archive:
             if archive.needs_password():
-                for name in archive.getnames():
-                    job.output.say(part.place, name)
-                raise Unreadable("encrypted 7-Zip archive")
-            archive.extractall(factory=members)
+                job.output.say(part.place, "\n".join(archive.getnames()))
+                problem = "encrypted 7-Zip archive"
+            else:
+                archive.extractall(factory=members)
     except PasswordRequired:
-        raise Unreadable("encrypted 7-Zip archive") from None
+        problem = "encrypted 7-Zip archive"
     except UnsupportedCompressionMethodError:
         problem = "a compression that is not read"
     except (ArchiveError, OSError, EOFError, ValueError):

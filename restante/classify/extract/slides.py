@@ -17,7 +17,7 @@ def read_slides(job: Job, part: Part, stream: bytes) -> None:
     job.output.text(part.place)
     objects = 0
     for kind, instance, data in _records(stream):
-        if kind == _TEXT_CHARS or kind == _STRING:
+        if kind in {_TEXT_CHARS, _STRING}:
             job.output.write(data.decode("utf-16-le", "replace").replace("\r", "\n").replace("\x0b", "\n") + "\n")
         elif kind == _TEXT_BYTES:
             job.output.write(data.decode("latin-1").replace("\r", "\n").replace("\x0b", "\n") + "\n")
