@@ -87,7 +87,11 @@ class Content:
         if data and (self._attached or not text):
             self._keep(sample)
         if self._textual or text:
-            html = self._html or bool(_HTML.search(sample)) or (not self._textual and b"<" in sample)
+            html = (
+                self._html
+                or ((b"<" in sample or b"&" in sample) and bool(_HTML.search(sample)))
+                or (not self._textual and b"<" in sample)
+            )
             self._scan = self._session.text(
                 self._place, self._charsets, html=html, joined=self._joined, decoding=self._decoding
             )

@@ -10,16 +10,21 @@ from urllib.parse import unquote
 
 import re2
 
-# Digits at the end of one line and the beginning of the next, quotation marks of replies between them.
-_WRAP = rb"[0-9A-Z][-./]?[ \t]*\r?\n[ \t>|]*(?:[0-9]|[A-Z]{4} ?[0-9])"
+from restante.classify.text import occurs
+
+# Groups at the end of one line and the beginning of the next, quotation marks of replies between them.
+_WRAP = rb"[0-9][ ./-]{0,2}\n[ \t>|]*[0-9A-Z]{2}|[A-Z]{2} ?\n[ \t>|]*[0-9]{2}"
 _ALIKE = rb"(?:[0-9][ .-]?){3}[OolI]|[OolI](?:[ .-]?[0-9]){3}"
 _MARKED = rb"[0-9][ ]?(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}[ ]?[0-9]"
 _MIXED = rb"[A-Za-z0-9][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][A-Za-z0-9]"
-_ANY = re2.compile(b"|".join((_WRAP, _ALIKE, _MARKED)))
-_FOREIGN = re2.compile(_MIXED)
+_ANY = occurs(b"|".join((_WRAP, _ALIKE, _MARKED)))
+_FOREIGN = occurs(_MIXED)
 
-_JOIN_AT_MARK = re2.compile(rb"([0-9A-Z][-./])[ \t]*\r?\n[ \t>|]*([0-9])")
-_JOIN = re2.compile(rb"([0-9A-Z])[ \t]*\r?\n[ \t>|]*([0-9]|[A-Z]{4} ?[0-9])")
+_WRAPPED = occurs(_WRAP)
+_GROUPS = rb"[0-9A-Z]+(?:[ ./-][0-9A-Z]+)*"
+_JOIN = re2.compile(rb"(" + _GROUPS + rb")([./-]?)[ \t]{0,3}\n[ \t>|]*(" + _GROUPS + rb")")
+_FEWEST = 8  # characters that an identifier has at least
+_AROUND = 400
 _MARKS = re2.compile(rb"([0-9])[ ]?(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}[ ]?([0-9])")
 _RUN = re2.compile(rb"[0-9OolI|](?:[ .-]?[0-9OolI|]){8,40}")
 _TO_DIGITS = bytes.maketrans(b"OolI|", b"00111")
@@ -46,18 +51,43 @@ def disguises(text: str, data: bytes, *, joined: bool = False) -> list[tuple[str
     if not text.isascii():
         if "\u202e" in text:
             found.append(("right to left", "\n".join(run[::-1] for run in _OVERRIDE.findall(text))))
-        if _FOREIGN.search(data):
+        if _FOREIGN(data):
             found.append(("look-alike letters", data.decode("utf-8", "replace").translate(_LOOKALIKE)))
-    if _ANY.search(data) is None:
+    if not _ANY(data):
         return found
+    if _WRAPPED(data):
+        joint = _joined(data)
+        if joint:
+            found.append(("lines joined", joint))
     for name, other in (
-        ("lines joined", _JOIN.sub(rb"\1 \2", _JOIN_AT_MARK.sub(rb"\1\2", data))),
         ("marks between digits", _MARKS.sub(rb"\1 \2", _MARKS.sub(rb"\1 \2", data))),
         ("look-alike digits", _RUN.sub(_digits, data)),
     ):
         if other != data:
             found.append((name, other))
     return found
+
+
+def _joined(data: bytes) -> bytes:
+    """What stands around values that may go on in the next line, with them in one line."""
+    pieces: list[bytes] = []
+    end = 0
+    for match in _JOIN.finditer(data):
+        left, mark, right = match.groups()
+        text = left + right
+        letters = len(text) - sum(map(text.count, (b" ", b".", b"/", b"-")))
+        if letters < _FEWEST or sum(map(text.count, _DIGITS)) < _FEWEST - 2:
+            continue
+        begin = max(match.start() - _AROUND, 0)
+        pieces += [b"\n" if begin >= end else b"", data[max(begin, end) : match.start()]]
+        pieces += [left, mark or b" ", right]
+        end = match.end()
+        pieces.append(data[end : end + _AROUND])
+        end += len(pieces[-1])
+    return b"".join(pieces)
+
+
+_DIGITS = tuple(b"%d" % digit for digit in range(10))
 
 
 def addresses(data: bytes) -> str:

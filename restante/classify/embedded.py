@@ -12,14 +12,13 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-import re2
-
+from restante.classify.text import occurs
 from restante.classify.transfer import Base64, Decoder
 
 _LONGEST = 1 << 18
 
 # One pass over a text tells whether there is anything; nearly always there is not.
-_SIGNS = re2.compile(
+_SIGNS = occurs(
     rb"(?m)^[> \t]*(?:[A-Za-z0-9+/]{20,}={0,2}[ \t\r]*$|begin [0-7]{3,4} |begin-base64 |=ybegin |\(This file must be )"
     rb"|;base64,|-----BEGIN PGP MESSAGE"
 )
@@ -139,7 +138,7 @@ class Embedded:
     def _scan(self, text: bytes) -> None:
         if not text:
             return
-        if self._sink is None and not self._keen and _SIGNS.search(text) is None:
+        if self._sink is None and not self._keen and not _SIGNS(text):
             if self._urls.inside:
                 self._urls.feed(text)
             return

@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 
+from restante.classify.text import occurs
+
 _ELEMENTS = (
     "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
 )
@@ -24,6 +26,11 @@ _HIDES = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_TAG = 2048
+# Most pages have neither styles nor anything hidden, which these tell faster.
+_STYLED = occurs(b"(?i)<(?:style|script)[^a-z]")
+_CONCEALED = occurs(
+    rb"(?i)display\s*:\s*none|visibility\s*:\s*hidden|mso-hide|(?:size|opacity|height|width)\s*:\s*0|\shidden[\s>=/\"']"
+)
 _OPENING = re.compile(rf"<([A-Za-z][A-Za-z0-9]*)\b[^>]{{0,{2 * _LONGEST_TAG}}}>")
 _SELECTED = re.compile(r"\.([\w-]+)")
 _REVERSED = re.compile(r"(?:<bdo\b[^>]*rtl|bidi-override)[^>]*>([^<]{1,4096})", re.IGNORECASE)
@@ -46,11 +53,13 @@ def visible(markup: str) -> str:
         hidden.append(markup.replace("<![CDATA[", "").replace("]]>", ""))
     if "rtl" in markup or "bidi-override" in markup:
         hidden += [text[::-1] for text in _REVERSED.findall(markup)]
+    data = markup.encode("utf-8", "replace")
+    concealed = _CONCEALED(data)
     classes: frozenset[str] = frozenset()
-    if _STYLE.search(markup):
+    if _STYLED(data):
         markup, styles = _without_styles(markup)
-        classes = _hiding_classes(styles)
-    if classes or _HIDES.search(markup):
+        classes = _hiding_classes(styles) if concealed else classes
+    if concealed:
         markup = _without_hidden(markup, classes, hidden)
     return "\n".join((_stripped(markup), *map(_stripped, hidden)))
 
@@ -61,7 +70,9 @@ def _stripped(markup: str) -> str:
         pieces = _TAG.split(markup[:end])
         pieces[1::2] = [_BETWEEN.get(name, " ") for name in pieces[1::2]]
         markup = "".join(pieces) + markup[end:]
-    text = " ".join(markup.split())
+    text = markup.replace("\n", " ").replace("\r", " ").replace("\t", " ")
+    for width in (64, 16, 4, 3, 2):
+        text = text.replace(" " * width, " ")
     return text.replace("\2", "\n> ").replace("\3", "\n") if "\2" in text or "\3" in text else text
 
 

@@ -14,13 +14,16 @@ from restante.classify.detector import mask
 from restante.classify.finding import QUOTED, Classification, Confidence, Finding
 from restante.classify.headers import HeaderBlock, decode_words, text_of
 from restante.classify.readings import Observe, TextScan
-from restante.classify.scan import Budget, Hit, Scanner
+from restante.classify.scan import CONTEXT, Budget, Hit, Scanner
 from restante.classify.text import normalise
 
 MAX_CERTAIN = 10_000  # findings of high confidence that one detector may report; a rule can count that far
 MAX_VAGUE = 1_000  # the same for lower confidences, which must not crowd out the certain ones
 MAX_NAMES = 1_000
 
+# What most parts have, and nothing else; file names in it are scanned by themselves.
+_PLAIN = frozenset({b"content-type", b"content-transfer-encoding", b"content-disposition", b"mime-version"})
+_APART = b" " * (CONTEXT + 20)
 # Fields that programs write and no reader shows.  Their numbers pass check digits by chance as any others do.
 _MACHINE = re.compile(
     rb"received\Z|x-received|dkim-|domainkey-|arc-|authentication-results|received-spf|message-id\Z|references\Z"
@@ -128,25 +131,19 @@ class Session:
         )
 
     def header(self, block: HeaderBlock, place: str) -> None:
-        """Scan the fields of an entity in ``place``, "" for the message itself, each with its name."""
-        shown: list[tuple[bytes, bytes]] = []
-        silent: list[tuple[bytes, bytes]] = []
-        for one in block.fields:
-            (silent if _MACHINE.match(one[0]) else shown).append(one)
-        if shown:
-            self._fields(shown, place, silent=False)
-        if silent:
-            self._fields(silent, place, silent=True)
+        """Scan the fields of an entity in ``place``, "" for the message itself, each with its name.
 
-    def _fields(self, fields: list[tuple[bytes, bytes]], place: str, *, silent: bool) -> None:
-        """Scan ``fields`` as one text, since each pass costs, and tell their hits apart by where they begin."""
+        All are one text, since each pass costs; those that no reader shows stand out of reach of the words of others.
+        """
+        if _PLAIN.issuperset([name for name, _ in block.fields]):
+            return
+        silent = [one for one in block.fields if _MACHINE.match(one[0])]
+        shown = [one for one in block.fields if not _MACHINE.match(one[0])] if silent else block.fields
+        fields = [*shown, (b"", _APART), *silent]
         texts = [b"%b: %b\n" % one for one in fields]
         whole = b"".join(texts)
         if not whole.isascii() or b"=?" in whole or b"\0" in whole:
-            texts = [
-                normalise(text_of(name) + ": " + (decode_words(value) if b"=?" in value else text_of(value))) + b"\n"
-                for name, value in fields
-            ]
+            texts = [normalise(f"{text_of(name)}: {decode_words(value)}\n") for name, value in fields]
             whole = b"".join(texts)
         padded = b"\n" + whole
         hits = self._scanner.scan(padded, 0, len(padded), self.budget)
@@ -154,11 +151,12 @@ class Session:
             self._recorder.part(place or "header", "")("utf-8", padded, 0, len(padded), hits)
         if not hits:
             return
-        ends = list(accumulate(map(len, texts), initial=1))
+        starts = list(accumulate(map(len, texts), initial=1))
         for hit in hits:
-            name = fields[max(bisect_right(ends, hit.start) - 1, 0)][0]
+            number = max(bisect_right(starts, hit.start) - 1, 0)
+            name = fields[number][0]
             where = place or ("subject" if name == b"subject" else f"header:{text_of(name)[:80].title()}")
-            vague = silent and " near " not in hit.reason
+            vague = number > len(shown) and " near " not in hit.reason
             self._hit(where, replace(hit, confidence=Confidence.LOW) if vague else hit)
 
     def scan(self, place: str, text: str) -> bool:

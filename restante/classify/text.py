@@ -9,9 +9,26 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import cast
 
 import re2
+
+_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
+
+
+def occurs(pattern: bytes) -> Callable[[bytes], bool]:
+    """A function that says whether ``pattern`` (RE2 syntax, without groups) occurs in a text.
+
+    RE2's own matching function: the wrapper around it costs more than a search in a short text.
+    """
+    locate = re2.compile(pattern)._regexp.Match  # noqa: SLF001
+
+    def found(text: bytes) -> bool:
+        return bool(locate(_UNANCHORED, text, 0, len(text))[0][0] >= 0)
+
+    return found
+
 
 # Format characters (category Cf), NUL, the combining joiner, Hangul and Khmer fillers, variation selectors.
 _INVISIBLE = re2.compile(
@@ -27,14 +44,14 @@ _LONGER = re2.compile(
     "".join(("[", *(c for c in map(chr, range(0xE0, 0x20000)) if len(c.casefold()) > 1 and c != "ß"), "]")).encode()
 )
 # One pass tells whether any of these, which are rare, needs its own.
-_ANY = re2.compile(
+_ANY = occurs(
     b"|".join(
         one.pattern for one in (_INVISIBLE, _DASH, _FOREIGN_DIGIT, _LONGER, _LINE_END, re2.compile(rb"[\p{Mn}\p{Me}]"))
     )
 )
 _ASCII = bytes(range(1, 128))
 # Marks and jamo, whose normal form depends on the character before.
-_COMBINING = re2.compile(rb"[\pM\x{1100}-\x{11FF}]")
+_COMBINING = occurs(rb"[\pM\x{1100}-\x{11FF}]")
 
 
 def normalise(text: str) -> bytes:
@@ -47,12 +64,12 @@ def normalise(text: str) -> bytes:
     data = text.encode("utf-8", "replace")
     foreign = data.translate(None, _ASCII)
     # Most text needs nothing of this; ASCII between other characters changes nothing, but for what combines with it.
-    if _COMBINING.search(foreign) is None and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):
+    if not _COMBINING(foreign) and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):
         data = data.replace(b"\xc3\x9f", b"ss")
     else:
         data = unicodedata.normalize("NFKC", text).replace("ß", "ss").encode("utf-8", "replace")
         foreign = data.translate(None, _ASCII)
-    if _ANY.search(foreign) is None:
+    if not _ANY(foreign):
         return data
     data = cast("bytes", _INVISIBLE.sub(b"", data))
     data = cast("bytes", _DASH.sub(b"-", data))

@@ -472,4 +472,4 @@ def test_what_cannot_be_looked_into_is_a_finding(kind: str, body: bytes, reason:
 
 def test_a_vague_number_outside_the_parts_is_not_doubtful() -> None:
     result = classify(b"Content-Type: multipart/mixed; boundary=b\n\n" + PLAIN_PART + b"--b--\n\nref 123456782\n")
-    assert {hit.confidence for hit in result.findings} == {Confidence.LOW}
+    assert not [hit for hit in result.findings if hit.confidence > Confidence.LOW]
