@@ -10,17 +10,92 @@ _HEX = "0123456789abcdef"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TOKEN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _WORDS = (
-    "accepted archive batch build cache client closed connection container counter customer delivered depot device "
-    "disk done error event export failed finished host import index input item job length level lot machine message "
-    "module network node offset order output packet page parcel peer pending process queue ready record release "
-    "request response result retry row rule sample sensor series server session size socket started state status "
-    "store system table task thread ticket timeout total transfer trigger unit update user value version warning"
-).split()
+    "accepted",
+    "archive",
+    "batch",
+    "build",
+    "cache",
+    "client",
+    "closed",
+    "connection",
+    "container",
+    "counter",
+    "customer",
+    "delivered",
+    "depot",
+    "device",
+    "disk",
+    "done",
+    "error",
+    "event",
+    "export",
+    "failed",
+    "finished",
+    "host",
+    "import",
+    "index",
+    "input",
+    "item",
+    "job",
+    "length",
+    "level",
+    "lot",
+    "machine",
+    "message",
+    "module",
+    "network",
+    "node",
+    "offset",
+    "order",
+    "output",
+    "packet",
+    "page",
+    "parcel",
+    "peer",
+    "pending",
+    "process",
+    "queue",
+    "ready",
+    "record",
+    "release",
+    "request",
+    "response",
+    "result",
+    "retry",
+    "row",
+    "rule",
+    "sample",
+    "sensor",
+    "series",
+    "server",
+    "session",
+    "size",
+    "socket",
+    "started",
+    "state",
+    "status",
+    "store",
+    "system",
+    "table",
+    "task",
+    "thread",
+    "ticket",
+    "timeout",
+    "total",
+    "transfer",
+    "trigger",
+    "unit",
+    "update",
+    "user",
+    "value",
+    "version",
+    "warning",
+)
 
 
 class _Maker:
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - repeatable, no secret
+        self._random = random.Random(seed)
 
     def pick(self, of: str, count: int) -> str:
         return "".join(self._random.choices(of, k=count))
@@ -87,7 +162,8 @@ class _Maker:
         return f"{self.number(0, 99999)}.{self.digits(4, 17)}"
 
     def moment(self) -> str:
-        return str(self.number(1_400_000_000, 1_900_000_000)) + self._random.choice(("", self.digits(3), self.digits(6)))
+        fraction = self._random.choice(("", self.digits(3), self.digits(6)))
+        return f"{self.number(1_400_000_000, 1_900_000_000)}{fraction}"
 
 
 def noise(seed: int, count: int) -> Iterator[str]:
@@ -103,7 +179,7 @@ def noise(seed: int, count: int) -> Iterator[str]:
         lambda: f"invoice {make.code()} of {make.grouped()} for {make.price()}",
         lambda: f"{make.word()} v{make.version()} build {make.digits(5, 12)} ({make.version()})",
         lambda: f"<{make.digits(8, 14)}.{make.token()}@{make.word()}.example>",
-        lambda: make.base64(),
+        make.base64,
         lambda: f"{make.digits(7, 20)};{make.digits(6, 12)};{make.code()};{make.fraction()}",
         lambda: f"{make.fraction()} {make.fraction()} {make.digits(8)} {make.digits(9)} {make.digits(10)}",
         lambda: f"{make.word()}: {make.grouped()} {make.word()} {make.grouped()}",
