@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, Self
 
 from restante.classify.finding import Confidence, Finding
-from restante.classify.pack_loader import Catalogue
+from restante.classify.pack_loader import Catalogue, built_in
 
 OWN_FINDINGS: Final = (
     "trigger-subject",
@@ -42,17 +43,29 @@ class Named:
     def of(cls, catalogue: Catalogue) -> Self:
         """Everything in ``catalogue``, and what the classifier reports by itself."""
         findings = {one.name for one in catalogue.detectors} | {f"lexicon:{one.name}" for one in catalogue.lexicons}
-        tags = {tag for one in (*catalogue.detectors, *catalogue.lexicons) for tag in one.tags}
+        tags: dict[str, set[str]] = {}
+        for name, own in (
+            *((one.name, one.tags) for one in catalogue.detectors),
+            *((f"lexicon:{one.name}", one.tags) for one in catalogue.lexicons),
+        ):
+            for tag in own:
+                tags.setdefault(tag, set()).add(name)
         purposes = (Purpose(one.name, catalogue.groups(one), one.confidence, one.default) for one in catalogue.packs)
         return cls(
             frozenset(findings).union(OWN_FINDINGS),
-            {tag: catalogue.selected(tag) for tag in tags},
+            {tag: frozenset(names) for tag, names in tags.items()},
             {one.name: one for one in purposes},
         )
 
     def means_something(self, pattern: str) -> bool:
         """Whether ``pattern``, a name of findings or a prefix with ``*``, can ever fit."""
         return any(covers(pattern, name) for name in self.findings)
+
+
+@cache
+def built_in_names() -> Named:
+    """What rules can call by name where the policy adds nothing.  Worked out once."""
+    return Named.of(built_in())
 
 
 def covers(pattern: str, detector: str) -> bool:

@@ -22,7 +22,7 @@ from restante.policy.condition import Condition, tag_word
 from restante.policy.domain import DomainMode, DomainPolicy
 from restante.policy.facts import Context
 from restante.policy.fields import Frozen
-from restante.policy.packs import Named
+from restante.policy.packs import Named, built_in_names
 from restante.policy.problems import grave_problem
 from restante.policy.rule import Otherwise, Rule
 from restante.policy.words import Lexicon, Triggers
@@ -93,7 +93,7 @@ class Policy(Frozen):
         """What rules need to know of the policy when they look at a message."""
         internal = {domain.name for domain in self.domain if domain.mode is DomainMode.INTERNAL}
         return Context(
-            Named.of(self.catalogue),
+            Named.of(self.catalogue) if self.detector or self.lexicon or self.pack else built_in_names(),
             {group.name: AddressSet.of(group.members) for group in self.group},
             self.internal_domains | internal,
             frozenset(domain.name for domain in self.domain),

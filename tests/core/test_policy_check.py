@@ -1,0 +1,222 @@
+"""``restante policy check``: rules that no message reaches, and that what it says of them is true."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from restante.classify.finding import Classification, Confidence, Finding
+from restante.cli import cli
+from restante.envelope import Address, Envelope
+from restante.policy import Circumstances, Facts, Policy
+from restante.policy.problems import problems
+from restante.toml_source import BadFile
+
+PREAMBLE = """\
+[[rule]]
+name = "unreadable"
+when = [{ detectors = ["cannot-inspect", "ambiguous-mime"] }]
+"""
+
+
+def check(tmp_path: Path, rules: str) -> tuple[int, str]:
+    path = tmp_path / "policy.toml"
+    path.write_text(PREAMBLE + rules, encoding="utf-8")
+    result = CliRunner().invoke(cli, ["policy", "check", str(path)])
+    text = f"{result.output}{result.exception or ''}" if isinstance(result.exception, BadFile) else result.output
+    return result.exit_code, text.replace(str(path), "FILE")
+
+
+@pytest.mark.behaviour("D6")
+@pytest.mark.parametrize(
+    ("rules", "line", "says"),
+    [
+        (
+            (
+                '[[rule]]\nname = "a"\nwhen = [{ detectors = ["payment-card"] }]\n'
+                '[[rule]]\nname = "b"\nwhen = [{ detectors = ["payment-card"], count = 5, freemail = true }]\n'
+            ),
+            8,
+            "rule b is never reached: a, before it",
+        ),
+        (
+            (
+                '[[rule]]\nname = "a"\nsenders = ["site.example"]\nwhen = [{ always = true }]\n'
+                '[[rule]]\nname = "b"\nwhen = [{ senders = ["ann@site.example"], freemail = true }]\n'
+            ),
+            9,
+            "rule b is never reached",
+        ),
+        (
+            (
+                '[[rule]]\nname = "a"\nwhen = [{ pack = "hipaa" }]\n'
+                '[[rule]]\nname = "b"\nwhen = [{ pack = "hipaa", count = 10, direction = "outgoing" }]\n'
+            ),
+            8,
+            "rule b is never reached",
+        ),
+        (
+            '[[rule]]\nname = "a"\nsenders = ["a.example"]\nwhen = [{ senders = ["b.example"], always = true }]\n',
+            7,
+            "rule a can never match",
+        ),
+        (
+            (
+                '[[rule]]\nname = "a"\nwhen = [\n  { freemail = true },\n'
+                '  { senders = ["ann@a.example"], not = { senders = ["a.example"] } },\n]\n'
+            ),
+            6,
+            "condition 2 of rule a can never hold",
+        ),
+        ('[[rule]]\nname = "a"\nwhen = [{ min_size = "2 MB", max_size = "1 MB" }]\n', 6, "rule a can never match"),
+        ('[[rule]]\nname = "a"\nwhen = [{ freemail = true, direction = "internal" }]\n', 6, "rule a can never match"),
+        (
+            '[[rule]]\nname = "a"\nwhen = [{ hours = { start = "08:00", end = "08:00" } }]\n',
+            6,
+            "rule a can never match",
+        ),
+        (
+            '[[rule]]\nname = "a"\nwhen = [{ hours = { days = ["mon"] }, all = [{ hours = { days = ["tue"] } }] }]\n',
+            6,
+            "rule a can never match",
+        ),
+        ('[[rule]]\nname = "a"\nwhen = [{ detectors = ["trigger-sensitivity"], count = 3 }]\n', 6, "at most 1"),
+        ('[[group]]\nname = "g"\nmembers = ["a.example"]\n', 5, "no rule speaks of the group g"),
+        ('[[group]]\nname = "g"\n', 4, "has no members"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, rules: str, line: int, says: str) -> None:
+    code, output = check(tmp_path, rules)
+    assert code == 1
+    assert f"FILE:{line}: " in output
+    assert says in output
+
+
+@pytest.mark.behaviour("D6")
+def test_a_sound_policy_is_valid_and_what_it_leaves_open_is_a_hint(tmp_path: Path) -> None:
+    rules = '[[rule]]\nname = "a"\nwhen = [{ pack = "pci-dss", count = 10 }]\n'
+    rules += '[[rule]]\nname = "b"\nwhen = [{ pack = "pci-dss" }, { pack = "hipaa", freemail = true }]\n'
+    assert check(tmp_path, rules) == (0, "The policy is valid: 3 rules, 0 domains.\n")
+    path = tmp_path / "policy.toml"
+    path.write_text('[[rule]]\nname = "a"\nwhen = [{ pack = "pci-dss" }]\n', encoding="utf-8")
+    result = CliRunner().invoke(cli, ["policy", "check", str(path)])
+    assert result.exit_code == 0
+    assert "no rule asks for cannot-inspect" in result.output
+
+
+# A small world, so that generated rules and messages meet often.
+DOMAINS = ("a.example", "b.example", "x.a.example", "gmail.com")
+PATTERNS = st.lists(
+    st.sampled_from([*DOMAINS, ".a.example", "one@a.example", "two@b.example", "group:g"]), min_size=1, max_size=2
+)
+DETECTORS = st.lists(
+    st.sampled_from(["payment-card", "iban", "id-us-ssn", "*", "id-*", "cannot-inspect"]), min_size=1, max_size=2
+)
+HOURS = st.fixed_dictionaries(
+    {"start": st.sampled_from(["00:00", "08:00", "20:00"]), "end": st.sampled_from(["08:00", "12:00", "24:00"])},
+    optional={"days": st.sampled_from([["mon"], ["mon", "tue"]])},
+)
+FINDINGS: dict[str, Any] = {
+    "confidence": st.sampled_from(["low", "medium", "high"]),
+    "count": st.integers(1, 2),
+    "places": st.sampled_from([["body"], ["attachment"], ["body", "attachment"]]),
+    "quoted": st.booleans(),
+}
+ENVELOPE: dict[str, Any] = {
+    "senders": PATTERNS,
+    "recipients": PATTERNS,
+    "only_recipients": PATTERNS,
+    "direction": st.sampled_from([["outgoing"], ["internal"], ["inbound", "internal"]]),
+    "freemail": st.booleans(),
+    "first_contact": st.booleans(),
+    "min_recipients": st.integers(1, 2),
+    "max_recipients": st.integers(1, 2),
+    "min_size": st.integers(0, 2),
+    "max_size": st.integers(0, 2),
+    "hours": HOURS,
+    "attachment_names": st.sampled_from([["*.txt"], ["*.txt", "*.csv"]]),
+}
+
+
+def tables(depth: int) -> st.SearchStrategy[dict[str, Any]]:
+    some = st.fixed_dictionaries({"detectors": DETECTORS}, optional=FINDINGS)
+    pack = st.fixed_dictionaries({"pack": st.sampled_from(["pci-dss", "hipaa"])}, optional=FINDINGS)
+    envelope = st.fixed_dictionaries({}, optional=ENVELOPE).filter(bool)
+    nothing = st.just(dict[str, Any]())
+    parts = [st.one_of(some, pack, nothing), st.one_of(envelope, nothing)]
+    if depth:
+        below = tables(depth - 1)
+        several = st.lists(below, min_size=1, max_size=2)
+        parts.append(st.fixed_dictionaries({}, optional={"any": several, "all": several, "not": below}))
+    return st.tuples(*parts).map(lambda each: {key: value for part in each for key, value in part.items()}).filter(bool)
+
+
+POLICIES = st.lists(st.lists(tables(1), min_size=1, max_size=2), min_size=2, max_size=4)
+ADDRESSES = st.builds("{}@{}".format, st.sampled_from(["one", "two"]), st.sampled_from(DOMAINS)).map(Address.parse)
+MESSAGES = st.builds(
+    lambda findings, size, names, sender, recipients, hours, known: (
+        Classification(tuple(findings), size=size, attachments=tuple(names)),
+        Envelope(sender, tuple(recipients)),
+        Circumstances(datetime(2026, 11, 16, tzinfo=UTC) + timedelta(hours=hours), Known(known=known)),
+    ),
+    st.lists(
+        st.builds(
+            lambda name, place, confidence, reason, digest: Finding(name, place, "", confidence, reason, digest),
+            st.sampled_from(["payment-card", "iban", "id-us-ssn", "cannot-inspect", "lexicon:medical-en"]),
+            st.sampled_from(["body", "attachment:a.txt"]),
+            st.sampled_from(Confidence),
+            st.sampled_from(["", "in a quoted reply"]),
+            st.sampled_from([b"1", b"2"]),
+        ),
+        max_size=3,
+    ),
+    st.integers(0, 2),
+    st.lists(st.sampled_from(["a.txt", "b.csv"]), max_size=2),
+    ADDRESSES,
+    st.lists(ADDRESSES, min_size=1, max_size=2),
+    st.integers(0, 7 * 24),
+    st.booleans(),
+)
+
+
+class Known:
+    """Everybody was written to before, or nobody."""
+
+    def __init__(self, *, known: bool) -> None:
+        self._known = known
+
+    def wrote(self, _sender: Address, _recipients: object) -> bool:
+        return self._known
+
+    def mistaken(self, _domains: object) -> frozenset[str]:
+        return frozenset()
+
+
+@pytest.mark.behaviour("D6")
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(POLICIES, st.lists(MESSAGES, min_size=20, max_size=20))
+def test_what_is_called_unreachable_is_never_reached(
+    conditions: list[list[dict[str, Any]]], messages: list[tuple[Classification, Envelope, Circumstances]]
+) -> None:
+    policy = Policy.model_validate(
+        {
+            "rule": [{"name": f"r{number}", "when": when} for number, when in enumerate(conditions)],
+            "group": [{"name": "g", "members": ["a.example"]}],
+            "internal_domains": ["a.example"],
+        }
+    )
+    found = [one for one in problems(policy) if not one.hint and one.location[0] == "rule"]
+    dead = {one.location[1] for one in found if "never reached" in one.text or "never match" in one.text}
+    void = {(one.location[1], one.location[3]) for one in found if "never hold" in one.text}
+    for classification, envelope, circumstances in messages:
+        facts = Facts(classification, envelope, policy.context, circumstances)
+        first = next((number for number, rule in enumerate(policy.rule) if rule.match(facts) is not None), None)
+        assert first not in dead
+        for rule, number in void:
+            assert policy.rule[int(rule)].when[int(number)].match(facts) is None
