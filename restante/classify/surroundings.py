@@ -11,6 +11,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from restante.classify.detector import Doubt, Surroundings
+from restante.classify.validators import validator_named
 
 
 def _decimal(around: Surroundings) -> str:
@@ -18,6 +19,18 @@ def _decimal(around: Surroundings) -> str:
     before = re.search(rb"[0-9][.]\Z|(?:\A|[^0-9.,])0,\Z", around.before)
     after = re.match(rb"[.][0-9]", around.after)
     return "part of a decimal number" if before or after else ""
+
+
+_IBAN_HEAD = re.compile(rb"(?:\A|[^A-Za-z0-9])([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){0,26}[ -]?)\Z")
+
+
+def _in_iban(around: Surroundings) -> str:
+    """The digits of an account may be those of a card by chance: one in ten has its check digit."""
+    head = _IBAN_HEAD.search(around.before[-48:])
+    if head is None:
+        return ""
+    whole = head.group(1) + around.match + around.after[:40]
+    return "inside an IBAN" if validator_named("restante:iban")(whole.decode("ascii", "replace")) else ""
 
 
 def _in_url(around: Surroundings) -> str:
@@ -162,8 +175,11 @@ def _unix_time(around: Surroundings) -> str:
 
 
 _MEETING = re.compile(
-    rb"(?i)\b(?:meeting|webex|zoom|conference|dial-?in|besprechung|r\xc3\xa9union|reuni\xc3\xb3n|riunione|vergadering"
-    rb"|spotkani[ea]|reuni\xc3\xa3o)\b[^\x1f]{0,200}\Z"
+    rb"(?i)\b(?:webex|zoom|gotomeeting|jitsi|bigbluebutton|dial-?in|meeting[ -](?:id|number|password|link|code|pin)"
+    rb"|join (?:the |this |your )?(?:\w+ )?(?:meeting|conference|call)|conference (?:id|code|pin|call)"
+    rb"|besprechungs-?id|meeting-(?:kennwort|passwort)"
+    rb"|id de (?:la )?(?:r\xc3\xa9union|reuni\xc3\xb3n|reuni\xc3\xa3o)"
+    rb"|id (?:della )?riunione|vergaderings-?id|identyfikator spotkania)\b[^\x1f]{0,200}\Z"
 )
 
 
@@ -180,6 +196,7 @@ DOUBTS: Mapping[str, Doubt] = MappingProxyType(
         "few-digits": _few_digits,
         "in-base64": _in_base64,
         "in-email": _in_email,
+        "in-iban": _in_iban,
         "in-markup": _in_markup,
         "in-number": _in_number,
         "in-path": _in_path,

@@ -1,0 +1,1 @@
+"""Measurements of the packs on mail: false positives on real mail, true positives on generated mail."""

@@ -1,0 +1,159 @@
+"""How much of what stands in generated messages is found: ``python -m tests.corpus.true_positives``.
+
+Recall and precision of each detector at medium confidence, in eight languages.  With ``--presidio PYTHON``, an
+interpreter that has presidio-analyzer, the same of Presidio's recognizers on the same messages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import subprocess
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from restante.classify.engine import Classifier
+from restante.classify.finding import Confidence
+from restante.classify.markup import unescape, visible
+from restante.policy import Policy
+from tests.corpus.generated import Sample, bare, clean, samples
+
+PEER = Path(__file__).with_name("presidio_peer.py")
+PRESIDIO_NAMES = {
+    "payment-card": "CREDIT_CARD",
+    "iban": "IBAN_CODE",
+    "id-us-ssn": "US_SSN",
+    "id-gb-nhs": "UK_NHS",
+    "id-ca-sin": "CA_SIN",
+    "id-de-steuerid": "DE_TAX_ID",
+    "id-es-dni": "ES_NIF",
+    "id-es-nie": "ES_NIE",
+    "id-it-codicefiscale": "IT_FISCAL_CODE",
+    "id-pl-pesel": "PL_PESEL",
+}
+"""What Presidio calls the kinds that it knows, too."""
+
+
+@dataclass
+class Score:
+    """What was planted, found and found wrongly, by detector."""
+
+    planted: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    missed: list[str] = field(default_factory=list)
+    wrongly: list[str] = field(default_factory=list)
+
+    def add(self, sample: Sample, findings: set[tuple[str, str]]) -> None:
+        """Count one message; ``findings`` are detectors with the end of the value that each found."""
+        for one in sample.planted:
+            self.planted[one.detector] += 1
+            hits = {(name, end) for name, end in findings if name == one.detector and one.ends_in(end)}
+            self.found[one.detector] += bool(hits)
+            findings = findings - hits
+            if not hits:
+                self.missed.append(f"{one.detector} [{sample.language} {sample.shape}]")
+        for name, end in sorted(findings):
+            self.wrong[name] += 1
+            self.wrongly.append(f"{name} …{end} [{sample.language} {sample.shape}: {_planted(sample)}]")
+
+    def recall(self, name: str) -> str:
+        """The share of what was planted that was found."""
+        return f"{self.found[name] / self.planted[name]:.1%}" if self.planted[name] else "—"
+
+    def precision(self, name: str) -> str:
+        """The share of what was found that was planted."""
+        all_found = self.found[name] + self.wrong[name]
+        return f"{self.found[name] / all_found:.1%}" if all_found else "—"
+
+
+def _planted(sample: Sample) -> str:
+    return ", ".join(one.detector for one in sample.planted) or "nothing"
+
+
+def of_restante(chosen: list[Sample], classifier: Classifier, confidence: Confidence) -> Score:
+    """What Restante finds in ``chosen`` with ``confidence`` or more."""
+    score = Score()
+    for sample in chosen:
+        findings = classifier.classify(io.BytesIO(sample.content)).findings
+        sure = [one for one in findings if one.confidence >= confidence and not one.detector.startswith("trigger-")]
+        score.add(sample, {(one.detector, bare(one.match.lstrip("*"))) for one in sure})
+    return score
+
+
+def of_presidio(chosen: list[Sample], python: str) -> Score:
+    """What Presidio finds in ``chosen`` as kinds that Restante knows, too; HTML is given to it as text."""
+    own_names = {theirs: ours for ours, theirs in PRESIDIO_NAMES.items()}
+    lines = [
+        {
+            "language": one.language,
+            "text": unescape(visible(one.text)) if one.shape == "html" else one.text,
+            "entities": sorted(own_names),
+        }
+        for one in chosen
+    ]
+    answer = subprocess.run(
+        [python, str(PEER)], input=json.dumps(lines), stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    score = Score()
+    for sample, found in zip(chosen, json.loads(answer), strict=True):
+        score.add(sample, {(own_names[name], bare(value)[-4:]) for name, value in found})
+    return score
+
+
+def table(ours: Score, theirs: Score | None) -> str:
+    """The table of docs/classification.md."""
+    rows = [
+        "| detector | messages | recall | precision | Presidio recall | Presidio precision |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in sorted(ours.planted):
+        peer = theirs if name in PRESIDIO_NAMES else None
+        other = f"{peer.recall(name)} | {peer.precision(name)}" if peer else "— | —"
+        rows.append(f"| {name} | {ours.planted[name]} | {ours.recall(name)} | {ours.precision(name)} | {other} |")
+    total = f"{sum(ours.found.values()) / sum(ours.planted.values()):.1%}"
+    rows.append(f"| all | {sum(ours.planted.values())} | {total} | {_all(ours)} | {_shared(theirs)} |")
+    return "\n".join(rows)
+
+
+def _all(score: Score) -> str:
+    found = sum(score.found.values())
+    return f"{found / (found + sum(score.wrong.values())):.1%}"
+
+
+def _shared(theirs: Score | None) -> str:
+    if theirs is None:
+        return "— | —"
+    planted = sum(theirs.planted[name] for name in PRESIDIO_NAMES)
+    found = sum(theirs.found[name] for name in PRESIDIO_NAMES)
+    return f"{found / planted:.1%} | {found / (found + sum(theirs.wrong.values())):.1%}"
+
+
+def main() -> int:
+    """Generate, measure and print."""
+    parser = argparse.ArgumentParser(description="Recall and precision on generated messages")
+    parser.add_argument("--each", type=int, default=10, help="messages for each language, kind and shape")
+    parser.add_argument("--seed", type=int, default=20240312)
+    parser.add_argument("--confidence", choices=("low", "medium", "high"), default="medium")
+    parser.add_argument("--presidio", metavar="PYTHON", help="an interpreter that has presidio-analyzer")
+    parser.add_argument("--misses", action="store_true", help="list what was missed and what was wrong")
+    arguments = parser.parse_args()
+    chosen = [*samples(arguments.seed, arguments.each), *clean(arguments.seed, 5 * arguments.each)]
+    ours = of_restante(chosen, Classifier(Policy.default()), Confidence[arguments.confidence.upper()])
+    theirs = of_presidio(chosen, arguments.presidio) if arguments.presidio else None
+    if arguments.misses:
+        for name, score in (("Restante", ours), ("Presidio", theirs)):
+            for what, lines in (("missed", score.missed), ("wrong", score.wrongly)) if score else ():
+                print(f"\n{name} {what}:")
+                print("\n".join(f"{number:5} {line}" for line, number in Counter(lines).most_common(60)))
+    print(f"\n{len(chosen)} messages in {len({one.language for one in chosen})} languages, seed {arguments.seed}\n")
+    print(table(ours, theirs))
+    wrong = sum(ours.wrong.values()) - sum(ours.wrong[name] for name in ours.planted)
+    print(f"\nfindings of other detectors: {wrong}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
