@@ -31,8 +31,37 @@ class BadCredential(RestanteError):
     """A secret that is missing, exposed or not a secret.  The service must not start; the text names the remedy."""
 
 
+SMS_GATEWAY = "sms.token"
+"""What the worker shows to the operator's SMS gateway: any text, in a file that the operator writes."""
+
+
+def read_sms_token(folder: Path) -> str:
+    """The gateway's token; empty where there is no such file.  Raises :class:`BadCredential`."""
+    granted = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not any(place and (Path(place) / SMS_GATEWAY).exists() for place in (granted, folder)):
+        return ""
+    path, text = _read(folder, SMS_GATEWAY)
+    token = text.decode("ascii", "replace").strip()
+    if not token.isprintable() or not token.isascii() or not token:
+        raise BadCredential(f"{path}: must hold one line of ASCII: write the token of the SMS gateway into it")
+    return token
+
+
 def read_credential(folder: Path, name: Credential) -> bytes:
     """The 32 bytes of the secret ``name``.  Raises :class:`BadCredential`."""
+    path, text = _read(folder, name)
+    try:
+        secret = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadCredential(
+            f"{path}: is not a base64 key. Run: restante init --directory DIR for a fresh set"
+        ) from None
+    if len(secret) != SECRET_BYTES or len(set(secret)) < 8:
+        raise BadCredential(f"{path}: is not a fresh key. Run: restante init --directory DIR for a fresh set")
+    return secret
+
+
+def _read(folder: Path, name: str) -> tuple[Path, bytes]:
     granted = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(granted) / name if granted and (Path(granted) / name).exists() else folder / name
     try:
@@ -45,15 +74,7 @@ def read_credential(folder: Path, name: Credential) -> bytes:
         raise BadCredential(
             f"{path}: others can read or change it (mode {stat.S_IMODE(mode):04o}). Run: chmod 0640 {path}"
         )
-    try:
-        secret = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        raise BadCredential(
-            f"{path}: is not a base64 key. Run: restante init --directory DIR for a fresh set"
-        ) from None
-    if len(secret) != SECRET_BYTES or len(set(secret)) < 8:
-        raise BadCredential(f"{path}: is not a fresh key. Run: restante init --directory DIR for a fresh set")
-    return secret
+    return path, text
 
 
 def write_credential(folder: Path, name: Credential, secret: bytes) -> None:

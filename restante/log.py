@@ -16,7 +16,7 @@ import structlog
 _FORBIDDEN = frozenset({"password", "code", "token", "link", "secret", "subject", "body", "filename"})
 
 # Libraries that narrate every step, addresses and all, at the level where we want our own records.
-_CHATTY = ("alembic", "asyncio", "mail.log")
+_CHATTY = ("alembic", "asyncio", "httpcore", "httpx", "mail.log")
 
 
 def configure(level: str = "info") -> None:

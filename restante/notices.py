@@ -15,6 +15,7 @@ from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, make_msgid
 
+from restante.access import CodeWay
 from restante.marks import NOTICE_HEADER, NoticeMark
 from restante.settings import Settings
 
@@ -26,6 +27,26 @@ class Told:
     recipient: str
     outcome: str
     code: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a recipient gets in: the link's token, empty for a notice without link, the notice's number, and the code.
+
+    ``code`` is by which way an access code travels; ``None`` where none is needed.
+    """
+
+    token: str = field(repr=False)
+    number: str = field(repr=False)
+    code: CodeWay | None
+
+
+_CODES = {
+    CodeWay.SENDER: "You also need an access code. The sender has it and will pass it on to you in another way, by "
+    "telephone for instance. Ask for it if you did not get it.",
+    CodeWay.SMS: "You also need an access code. It comes to your telephone as a text message.",
+    CodeWay.PHRASE: "You also need the phrase that was agreed with you for such messages. It is in no mail.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +65,50 @@ class NoticeWriter:
         self._secret = route_secret
 
     def for_recipient(
-        self, *, mark: NoticeMark, recipient: str, sender: str, token: str, needs_code: bool, expires_at: float
+        self, *, mark: NoticeMark, recipient: str, sender: str, way: Way, expires_at: float
     ) -> EmailMessage:
-        """The notice that carries the one-time link."""
-        portal = self._settings.portal.url
+        """The notice that carries the one-time link, or where ``way`` has no token, the number of the notice alone."""
         organisation = self._settings.organisation
         paragraphs = [
             _Paragraph(
                 f"{sender} has written to you at {recipient}. The message is confidential, and your mail provider "
                 f"could not receive it over an encrypted connection. {organisation} therefore keeps it for you."
             ),
-            _Paragraph("Collect it here:", link=f"{portal}/p/{token}"),
-            _Paragraph(
-                f"The link opens once, in one browser. The message is kept until {_day(expires_at)}."
-                + (
-                    " You also need an access code. The sender has it and will pass it on to you in another way, by "
-                    "telephone for instance. Ask for it if you did not get it."
-                    if needs_code
-                    else ""
-                )
-            ),
-            _Paragraph(
-                f"How to know that this notice is true: its link begins with {portal}/ and nothing else; we never ask "
-                f"for a password, an account or a payment; and you can ask {sender} directly."
-                + (f" {self._settings.notice.contact}" if self._settings.notice.contact else "")
-            ),
+            *(self._by_link(way, expires_at) if way.token else self._by_number(way, expires_at)),
+            self._how_to_know(sender, with_link=bool(way.token)),
             _Paragraph("If you do not know the sender, you may ignore this notice."),
         ]
         message = self._message(mark, recipient, f"A confidential message from {sender} is waiting for you", paragraphs)
         _set_address(message, "Reply-To", sender)
         return message
+
+    def _by_link(self, way: Way, expires_at: float) -> list[_Paragraph]:
+        until = f"The link opens once, in one browser. The message is kept until {_day(expires_at)}."
+        return [
+            _Paragraph("Collect it here:", link=f"{self._settings.portal.url}/p/{way.token}"),
+            # In a line of its own and in two halves: for the eyes of a person, and no word by itself.
+            _Paragraph("The page may ask for the number of this notice:", code=way.number),
+            _Paragraph(until if way.code is None else f"{until} {_CODES[way.code]}"),
+        ]
+
+    def _by_number(self, way: Way, expires_at: float) -> list[_Paragraph]:
+        needed = _CODES[way.code or CodeWay.SENDER]
+        return [
+            _Paragraph(
+                f"Collect it on the page for secure mail of {self._settings.organisation}, at the address that you "
+                "know. This notice has no link on purpose. Type there the number of this notice:",
+                code=way.number,
+            ),
+            _Paragraph(f"It opens once, in one browser. The message is kept until {_day(expires_at)}. {needed}"),
+        ]
+
+    def _how_to_know(self, sender: str, *, with_link: bool) -> _Paragraph:
+        mark = f"its link begins with {self._settings.portal.url}/ and nothing else" if with_link else "it has no link"
+        contact = f" {self._settings.notice.contact}" if self._settings.notice.contact else ""
+        return _Paragraph(
+            f"How to know that this notice is true: {mark}; we never ask for a password, an account or a payment; "
+            f"and you can ask {sender} directly.{contact}"
+        )
 
     def for_sender(
         self, *, mark: NoticeMark, sender: str, about: str, sent_at: float, told: Sequence[Told], expires_at: float

@@ -196,6 +196,36 @@ class CorrespondentsSettings(_Frozen):
     flush_seconds: float = Field(default=30, gt=0, le=3600)
 
 
+class SmsSettings(_Frozen):
+    """How access codes reach telephones, for rules with ``code = "sms"``.
+
+    Either ``command`` is run, without a shell, ``{number}`` in its arguments standing for the telephone number and
+    the text coming on standard input; or ``fields`` are sent to ``url`` in a POST, as JSON or as a form, ``{number}``
+    and ``{text}`` in them replaced.  Beside the credentials, ``sms.token`` holds what follows ``authorization`` in the
+    header of that name.  ``numbers`` is the address book: a recipient's address and telephone number on each line.
+    """
+
+    command: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    url: str = ""
+    fields: dict[str, str] = Field(default={"to": "{number}", "text": "{text}"}, min_length=1, max_length=20)
+    encoding: Annotated[str, Field(pattern=r"^(json|form)$")] = "json"
+    authorization: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] = "Bearer"
+    numbers: Path
+    seconds: float = Field(default=20, gt=0, le=120)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("needs either command or url, and not both")
+        if self.command and not self.command[0].startswith("/"):
+            raise ValueError("command must begin with the program's whole path, such as /usr/local/bin/send-sms")
+        parts = urlsplit(self.url)
+        local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if self.url and not (parts.hostname and (parts.scheme == "https" or local)):
+            raise ValueError("url must begin with https:// (http:// only for localhost)")
+        return self
+
+
 class TlsSettings(_Frozen):
     """How the worker learns what peers can do.
 
@@ -245,6 +275,7 @@ class Settings(_Frozen):
     notice: NoticeSettings
     tls: TlsSettings = TlsSettings()
     correspondents: CorrespondentsSettings = CorrespondentsSettings()
+    sms: SmsSettings | None = None
 
     @field_validator("internal_domains")
     @classmethod
@@ -275,6 +306,8 @@ class Settings(_Frozen):
         changes: dict[str, Any] = {"credentials": folder / self.credentials}
         if self.policy is not None:
             changes["policy"] = folder / self.policy
+        if self.sms is not None:
+            changes["sms"] = self.sms.model_copy(update={"numbers": folder / self.sms.numbers})
         if self.tls.ca_file is not None:
             changes["tls"] = self.tls.model_copy(update={"ca_file": folder / self.tls.ca_file})
         return self.model_copy(update=changes)

@@ -215,6 +215,8 @@ class Intake:
             always_code=rule.always_code,
             view_only=rule.view_only,
             four_eyes=rule.four_eyes,
+            code_way=rule.code,
+            notice=rule.notice,
             deliveries=_deliveries(arrival, evidence, rule, now),
         )
         hold(self._store, self._vault, self._worker, request, actor="intake", now=now)

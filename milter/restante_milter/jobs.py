@@ -20,7 +20,7 @@ from restante.envelope import Address
 from restante.marks import NOTICE, ROUTE_HEADER, NoticeMark, RouteMark
 from restante.notices import NoticeWriter, Told
 from restante.settings import Settings
-from restante.store import holding, links, outbox, tls_history
+from restante.store import fresh, holding, outbox, tls_history
 from restante.store.blobs import BlobReader
 from restante.store.engine import Store
 from restante.store.models import DeliveryState, JobKind
@@ -28,6 +28,7 @@ from restante.store.outbox import Case, Copy, Job
 from restante.tls.agreed import Engine
 from restante.tls.evidence import Ability, Requirement
 from restante.vault import CannotOpen, Opener
+from restante_milter.access_maker import AccessMaker
 from restante_milter.handover import TlsWay
 from restante_milter.submit import NotSubmitted, Recipient, submit
 
@@ -81,10 +82,12 @@ class JobRunner:
         self._secret = route_secret
         self._next_hop, self._is_internal = next_hop, is_internal
         self._writer = NoticeWriter(settings, route_secret)
+        self._access = AccessMaker(settings, store)
         self._handing_over = asyncio.Lock()
 
     async def run_due(self) -> int:
         """Run what is due now; how many jobs that were.  Raises ``StoreUnavailable`` when they cannot be read."""
+        await asyncio.to_thread(fresh.serve, self._store, now=time.time())
         due = await asyncio.to_thread(outbox.due_ids, self._store, now=time.time())
         room = asyncio.Semaphore(AT_ONCE)
         await asyncio.gather(*(self._lease_and_run(job_id, room) for job_id in due))
@@ -181,23 +184,14 @@ class JobRunner:
         attempt = _Round()
         for delivery_id, tls in by_tls.items():
             copy = case.copy(delivery_id)
-            needs_code = case.always_code or not tls
-            minted = links.mint_link(
-                self._store,
-                delivery_id,
-                needs_code=needs_code,
-                # A code that an earlier try minted may never have reached the sender: only a first try keeps codes.
-                new_code=job.attempts > 1,
-                now=time.time(),
-            )
-            if copy is None or minted is None:
+            access = self._access.mint(case, copy, tls=tls, first_try=job.attempts == 1) if copy else None
+            if copy is None or access is None:
                 continue
             notice = self._writer.for_recipient(
                 mark=NoticeMark(case.message_id, delivery_id),
                 recipient=copy.recipient,
                 sender=case.sender or self._settings.notice.sender,
-                token=minted.token,
-                needs_code=needs_code,
+                way=access.way,
                 expires_at=case.expires_at,
             )
             try:
@@ -206,7 +200,9 @@ class JobRunner:
                 attempt.failed.append(delivery_id)
                 attempt.error = str(error)
                 continue
-            attempt.told.append(Told(copy.recipient, _outcome(copy), minted.code))
+            access = self._access.send_code(access, case.sender)
+            outcome = "; ".join(filter(None, (_outcome(copy), access.remark)))
+            attempt.told.append(Told(copy.recipient, outcome, access.for_sender))
         return attempt
 
     def _tell_sender(self, job: Job, case: Case, attempt: _Round) -> None:

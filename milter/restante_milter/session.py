@@ -286,6 +286,8 @@ class Session(Milter.Base):
             always_code=rule.always_code,
             view_only=rule.view_only,
             four_eyes=rule.four_eyes,
+            code_way=rule.code,
+            notice=rule.notice,
             deliveries=plan.deliveries,
             mail_parameters=self._mail_parameters,
         )

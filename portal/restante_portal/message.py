@@ -80,7 +80,7 @@ def attachment(number: int) -> Response:
     """One attachment, decoded, byte by byte as the sender attached it."""
     here = portal()
     window = _require_window(here)
-    return send_part(_opened(here, window), number, window_id(window.secret))
+    return send_part(_opened(here, window), number, _tag(here, window))
 
 
 @blueprint.get("/message.eml")
@@ -88,7 +88,12 @@ def save() -> Response:
     """The whole message, byte by byte as it was sent."""
     here = portal()
     window = _require_window(here)
-    return send_whole(_opened(here, window), window_id(window.secret))
+    return send_whole(_opened(here, window), _tag(here, window))
+
+
+def _tag(here: Portal, window: _Window) -> str:
+    """Names the content (RFC 9110, section 8.8.3): the same in a later window, where a download can be resumed."""
+    return here.derive("tag", window.pickup.delivery_id)[:22]
 
 
 @blueprint.post("/message/close")

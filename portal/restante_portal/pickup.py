@@ -1,8 +1,10 @@
 """A recipient at the door: the landing page of a link, opening it, asking for a fresh one.
 
-``GET`` changes nothing, whoever sends it and however often.  Opening is a POST from that page.  The pickup window's
-secret is derived from this browser's own secret and the link, so that a second click, or a try whose answer was
-lost on the way, finds the window that the first one opened; no other browser can derive it.
+``GET`` changes nothing, whoever sends it and however often.  Opening is a POST from that page, with something typed
+that no program finds there (:mod:`restante_portal.proof`).  Who got a notice without a link types its number at the
+front door instead.  The pickup window's secret is derived from this browser's own secret and the link, so that a
+second click, or a try whose answer was lost on the way, finds the window that the first one opened; no other browser
+can derive it.
 """
 
 from __future__ import annotations
@@ -10,19 +12,19 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from restante.envelope import Address, BadAddress
+from restante.store import fresh as asks
 from restante.store import links, throttle
-from restante.tokens import code_matches, token_hash
+from restante.tokens import NUMBER_DIGITS, REFERENCE_DIGITS, plain_number, token_hash
 from restante_portal.context import Portal, browser_id, client_address, portal
+from restante_portal.proof import LONGEST, Refused, require
 
 blueprint = Blueprint("pickup", __name__)
 
-CODE_PER_CLIENT = throttle.Limit("code-client", 5, 900)
-CODE_PER_LINK = throttle.Limit("code-link", 30, 3600)
-FRESH_PER_CLIENT = throttle.Limit("fresh-client", 10, 3600)
-FRESH_PER_LINK = throttle.Limit("fresh-link", 3, 3600)
+FRESH_PER_CLIENT = throttle.Limit("fresh-client", 20, 3600)
+FRESH_PER_CLIENT_AND_LINK = throttle.Limit("fresh-client-link", 5, 3600)
 
 MOST_WINDOWS = 8
+TOKEN_LENGTH = 43
 _COOKIE = "restante-pickup"
 
 
@@ -54,7 +56,7 @@ def _secret(here: Portal, token: str) -> str:
 
 @blueprint.get("/")
 def home() -> str:
-    """Says what this place is, to whoever typed its name to check a notice."""
+    """Says what this place is, to whoever typed its name; and takes the number of a notice without a link."""
     return render_template("home.html")
 
 
@@ -64,12 +66,23 @@ def landing(token: str) -> Response:
     here = portal()
     now = here.clock()
     if "browser" in session and links.holds_window(here.store, token, _secret(here, token), now=now):
-        return Response(render_template("landing.html", token=token, again=True, needs_code=False))
-    try:
-        link = links.find_live_link(here.store, token, now=now)
-    except links.NoSuchLink:
+        return Response(render_template("landing.html", token=token, again=True, link=None))
+    link = _live(here, _named(token), now)
+    if link is None:
         return _no_such_link(token)
-    return Response(render_template("landing.html", token=token, again=False, needs_code=link.needs_code))
+    return Response(render_template("landing.html", token=token, again=False, link=link))
+
+
+def _named(token: str) -> str:
+    """The token of a link, and no number of a notice without one: those open at the front door alone, by code."""
+    return token if len(token) == TOKEN_LENGTH else ""
+
+
+def _live(here: Portal, token: str, now: float) -> links.LiveLink | None:
+    try:
+        return links.find_live_link(here.store, token, now=now)
+    except links.NoSuchLink:
+        return None
 
 
 def _no_such_link(token: str) -> Response:
@@ -81,15 +94,42 @@ def _no_such_link(token: str) -> Response:
 def open_link(token: str) -> BaseResponse:
     """Open the message, once."""
     here = portal()
+    try:
+        return _open(here, token, _named(token))
+    except Refused as error:
+        link = _live(here, _named(token), here.clock())
+        if link is None:
+            return _no_such_link(token)
+        page = render_template("landing.html", token=token, again=False, link=link, refused=error)
+        return _refusal(page, error)
+    except links.NoSuchLink:
+        return _no_such_link(token)
+
+
+@blueprint.post("/open")
+def open_by_number() -> BaseResponse:
+    """Open the message that a notice without a link is about.  A number that no notice has is refused like a code."""
+    here = portal()
+    number = plain_number(request.form.get("number", "")[:LONGEST])
+    refused = Refused("empty", 400)
+    try:
+        if len(number) == REFERENCE_DIGITS:
+            return _open(here, number, number)
+    except Refused as error:
+        refused = error
+    except links.NoSuchLink:
+        refused = Refused("wrong", 403)
+    return _refusal(render_template("home.html", refused=refused), refused)
+
+
+def _open(here: Portal, token: str, named: str) -> BaseResponse:
+    """Open what ``token`` stands for, with what the form holds.  Raises :class:`Refused` and ``NoSuchLink``."""
     now = here.clock()
     secret = _secret(here, token)
     if links.holds_window(here.store, token, secret, now=now):
         return _to_message(here, secret)
+    link = require(here, token, _live(here, named, now), request.form)
     try:
-        link = links.find_live_link(here.store, token, now=now)
-        refused = _check_proof(here, token, link)
-        if refused is not None:
-            return refused
         links.claim(
             here.store,
             here.vault,
@@ -99,59 +139,17 @@ def open_link(token: str) -> BaseResponse:
             secret=secret,
         )
     except links.NoSuchLink:
-        if links.holds_window(here.store, token, secret, now=now):
-            return _to_message(here, secret)  # the other click of a double click was first
-        return _no_such_link(token)
+        if not links.holds_window(here.store, token, secret, now=now):
+            raise
+        # The other click of a double click was first.
     return _to_message(here, secret)
 
 
-def _check_proof(here: Portal, token: str, link: links.LiveLink) -> Response | None:
-    """``None`` when the visitor proved to be the person; else the page that says why not.
-
-    Where no access code is needed, the recipient types the address that the notice came to.  That is no secret: it
-    is what mail scanners that run scripts, press buttons and submit forms do not do.
-    """
-    field = "code" if link.needs_code else "address"
-    typed = request.form.get(field, "")[:320]
-    if not typed.strip():
-        return _landing_again(token, link, "empty", 400)
-    client = throttle.client_key(client_address())
-    counters = (CODE_PER_CLIENT.of(link.link_id, client), CODE_PER_LINK.of(link.link_id))
-    try:
-        throttle.take(here.store, counters, now=here.clock())
-    except throttle.Throttled as error:
-        page = _landing_again(token, link, "throttled", 429, minutes=-(-int(error.retry_after) // 60))
-        page.headers["Retry-After"] = str(int(error.retry_after))
-        return page
-    right = code_matches(link.code_hash or "", typed) if link.needs_code else _same_mailbox(link.recipient, typed)
-    if not right:
-        return _landing_again(token, link, "wrong", 403)
-    throttle.give_back(here.store, counters)
-    return None
-
-
-def _same_mailbox(recipient: str, typed: str) -> bool:
-    """Whether a person would call both the same address: case and surrounding space do not matter."""
-    try:
-        one, other = Address.parse(recipient), Address.parse(typed)
-    except BadAddress:
-        return False
-    return (one.text.rpartition("@")[0].casefold(), one.domain) == (
-        other.text.rpartition("@")[0].casefold(),
-        other.domain,
-    )
-
-
-def _landing_again(token: str, link: links.LiveLink, problem: str, status: int, *, minutes: int = 0) -> Response:
-    page = render_template(
-        "landing.html",
-        token=token,
-        again=False,
-        needs_code=link.needs_code,
-        problem=problem,
-        minutes=max(1, minutes),
-    )
-    return Response(page, status=status)
+def _refusal(page: str, error: Refused) -> Response:
+    response = Response(page, status=error.status)
+    if error.retry_after:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _to_message(here: Portal, secret: str) -> BaseResponse:
@@ -162,16 +160,22 @@ def _to_message(here: Portal, secret: str) -> BaseResponse:
     return response
 
 
+@blueprint.post("/fresh")
 @blueprint.post("/p/<token>/fresh")
-def fresh(token: str) -> BaseResponse:
-    """Ask for a fresh link to the mailbox that this one was sent to.  Answers alike, whatever happened."""
+def fresh(token: str = "") -> BaseResponse:
+    """Ask for a fresh notice to the mailbox that the first one was sent to.  Answers alike, whatever happened."""
     here = portal()
     now = here.clock()
+    number = plain_number(request.form.get("number", "")[:LONGEST])
+    if len(number) != (NUMBER_DIGITS if token else REFERENCE_DIGITS):
+        return Response(render_template("fresh.html", token=token, problem=True), status=400)
     client = throttle.client_key(client_address())
-    counters = (FRESH_PER_CLIENT.of(client), FRESH_PER_LINK.of(token_hash(token).hex()))
+    link_key = token_hash(token or number).hex()
     try:
-        throttle.take(here.store, counters, now=now)
-        links.request_fresh_link(here.store, token, now=now)
+        throttle.take(
+            here.store, (FRESH_PER_CLIENT.of(client), FRESH_PER_CLIENT_AND_LINK.of(client, link_key)), now=now
+        )
+        asks.ask(here.store, token, number, now=now)
     except throttle.Throttled:
         pass  # told apart, it would tell a stranger which links exist
     return redirect(url_for("pickup.asked"), 303)

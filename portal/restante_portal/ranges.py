@@ -45,6 +45,9 @@ def _wanted_range(size: int, tag: str) -> tuple[int, int] | None:
     condition = request.headers.get("If-Range")
     if condition is not None and condition.strip() != quote_etag(tag):
         return None  # RFC 9110 13.1.5
+    first = asked.ranges[0][0]
+    if first < 0 and size <= -first:
+        return (0, size) if size else None  # RFC 9110 14.1.3: the last 500 bytes of fewer are all there is
     return asked.range_for_length(size) or (0, 0)
 
 

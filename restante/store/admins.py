@@ -7,9 +7,7 @@ the browser still holds.  Only hashes of passwords and of session secrets are st
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass, field
-from functools import cache
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +16,7 @@ from restante.errors import RestanteError
 from restante.store import audit
 from restante.store.engine import Store, new_id
 from restante.store.models import Administrator, AdminSession
-from restante.tokens import mint_token, password_hash, password_matches, token_hash
+from restante.tokens import mint_token, nobodys_hash, password_hash, password_matches, token_hash
 
 SHORTEST_PASSWORD = 12
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
@@ -89,7 +87,7 @@ def sign_in(store: Store, name: str, password: str, *, session_seconds: float, n
                 Administrator.name == name.strip().lower()[:64], Administrator.disabled_at.is_(None)
             )
         )
-    right = password_matches(row.password_hash if row else _nobodys_hash(), password)
+    right = password_matches(row.password_hash if row else nobodys_hash(), password)
     if row is None or not right:
         raise NotSignedIn
     secret = mint_token()
@@ -106,11 +104,6 @@ def sign_in(store: Store, name: str, password: str, *, session_seconds: float, n
         )
         audit.record(session, now, f"admin:{row.name}", "signed-in")
     return secret
-
-
-@cache
-def _nobodys_hash() -> str:
-    return password_hash(secrets.token_urlsafe())
 
 
 def signed_in(store: Store, secret: str, *, now: float) -> SignedIn:

@@ -42,6 +42,24 @@ def destroy_blob(session: Session, blob: Blob) -> None:
     session.execute(delete(BlobSegment).where(BlobSegment.blob_id == blob.id))
 
 
+def require_readable(session: Session, key: DataKey, size: int) -> None:
+    """Open the first and the last chunk, in the caller's transaction.  Raises :class:`restante.vault.CannotOpen`.
+
+    A blob of another key, a cut one and one whose rows are gone are found out without reading all of it.
+    """
+    last = chunk_count(size) - 1
+    for index in sorted({0, last}):
+        found = session.scalar(
+            select(BlobSegment.data).where(
+                BlobSegment.blob_id == key.blob_id, BlobSegment.number == index // CHUNKS_PER_SEGMENT
+            )
+        )
+        if found is None:
+            raise CannotOpen(f"segment {index // CHUNKS_PER_SEGMENT} of blob {key.blob_id} is missing")
+        offset = (index % CHUNKS_PER_SEGMENT) * SEALED_CHUNK
+        key.open_chunk(found[offset : offset + SEALED_CHUNK], index, last=index == last)
+
+
 class BlobReader:
     """Plain bytes of a blob, from any offset.  Each segment is fetched by itself, so that no transaction stays open.
 

@@ -18,6 +18,7 @@ from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from restante.access import CodeWay, NoticeForm
 from restante.routing import Route
 from restante.store import audit
 from restante.store.blobs import destroy_blob, put_blob
@@ -126,6 +127,8 @@ class HoldRequest:
     view_only: bool = False
     four_eyes: bool = False
     retry_seconds: float = math.inf
+    code_way: CodeWay = CodeWay.SENDER
+    notice: NoticeForm = NoticeForm.LINK
 
 
 def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, actor: str, now: float) -> str:
@@ -202,6 +205,8 @@ def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldReques
         "always_code": request.always_code,
         "view_only": request.view_only,
         "four_eyes": request.four_eyes,
+        "code_way": request.code_way,
+        "notice": request.notice,
         "summary": request.summary,
     }
     put_rows(session, Message, [message])

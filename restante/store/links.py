@@ -1,5 +1,8 @@
 """One-time links, access codes and pickup windows.
 
+What opens a link is, besides its token, the access code where one is needed, and else the number of the notice.  A
+notice without a link has a number that stands in the token's place; it never opens without a code.
+
 A link opens once: the claim is one conditional UPDATE, and whoever changes the row has won.  The message is opened
 with the vault key inside the won claim, so that a link to something that cannot be decrypted is not used up.
 Unknown, used, superseded, revoked and expired links all raise the same :class:`NoSuchLink`.
@@ -7,15 +10,30 @@ Unknown, used, superseded, revoked and expired links all raise the same :class:`
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, field
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
+from restante.access import CodeWay, NoticeForm
 from restante.store import audit, holding
+from restante.store.blobs import require_readable
 from restante.store.engine import Store, new_id
-from restante.store.models import Delivery, DeliveryState, JobKind, Link, LinkState, Message, PickupSession
-from restante.tokens import code_hash, mint_code, mint_token, token_hash
+from restante.store.models import Delivery, DeliveryState, Link, LinkState, Message, PickupSession
+from restante.tokens import (
+    code_hash,
+    code_matches,
+    mint_code,
+    mint_number,
+    mint_reference,
+    mint_token,
+    nobodys_hash,
+    number_hash,
+    phrase_matches,
+    plain_number,
+    token_hash,
+)
 from restante.vault import DataKey, Opener
 
 PICKABLE = (DeliveryState.HELD, DeliveryState.OPENED)
@@ -31,9 +49,15 @@ class NoPickup(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MintedLink:
-    """A fresh link's secrets, which exist only in the notice that is being sent."""
+    """A fresh link's secrets, which exist only in the notice that is being sent.
 
+    ``token`` is empty for a notice without a link.  ``code`` is ``None`` where none is needed, where an earlier one
+    stays valid and where a phrase takes its place.
+    """
+
+    link_id: str
     token: str = field(repr=False)
+    number: str = field(repr=False)
     code: str | None = field(repr=False)
 
 
@@ -45,7 +69,13 @@ class LiveLink:
     delivery_id: str
     recipient: str
     needs_code: bool
+    code_way: CodeWay
     code_hash: str | None = field(repr=False)
+    number_hash: bytes | None = field(repr=False)
+
+    def is_number(self, token: str, typed: str) -> bool:
+        """Whether ``typed`` is the number of the notice that brought this link."""
+        return self.number_hash is not None and hmac.compare_digest(self.number_hash, number_hash(token, typed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,54 +94,91 @@ class Pickup:
     key: DataKey = field(repr=False)
 
 
-def mint_link(store: Store, delivery_id: str, *, needs_code: bool, new_code: bool, now: float) -> MintedLink | None:
+def mint_link(
+    store: Store,
+    delivery_id: str,
+    *,
+    needs_code: bool,
+    new_code: bool,
+    now: float,
+    way: CodeWay = CodeWay.SENDER,
+    phrase: str | None = None,
+    form: NoticeForm = NoticeForm.LINK,
+) -> MintedLink | None:
     """Supersede the delivery's live links by a fresh one; ``None`` when it can no longer be picked up.
 
-    An access code that was issued before stays valid unless ``new_code``: a fresh link needs no second telephone call.
+    An access code that the sender was given before stays valid unless ``new_code``: a fresh link needs no second
+    telephone call.  ``phrase`` is the hash of the agreed phrase, for that ``way``.  A notice without a link always
+    needs a code.
     """
-    token = mint_token()
+    token = mint_token() if form is NoticeForm.LINK else mint_reference()
+    number = mint_number() if form is NoticeForm.LINK else token
+    needs_code = needs_code or form is NoticeForm.NUMBER
+    code: str | None = None
     with store.write() as session:
         delivery = session.get(Delivery, delivery_id, with_for_update=True)  # two at once would leave two live links
         if delivery is None or delivery.state not in PICKABLE:
             return None
-        known_code = None if new_code else _latest_code(session, delivery_id)
-        code = mint_code() if needs_code and known_code is None else None
-        hashed = known_code if code is None else code_hash(code)
-        session.execute(
-            update(Link)
-            .where(Link.delivery_id == delivery_id, Link.state == LinkState.LIVE)
-            .values(state=LinkState.SUPERSEDED)
-        )
+        hashed = phrase if way is CodeWay.PHRASE else None
+        if way is CodeWay.SENDER and not new_code:
+            hashed = _latest_code(session, delivery_id)
+        if needs_code and hashed is None:
+            code = mint_code()
+            hashed = code_hash(code)
         link = Link(
             id=new_id(),
             delivery_id=delivery_id,
-            token_hash=token_hash(token),
+            token_hash=token_hash(token if form is NoticeForm.LINK else plain_number(token)),
+            number_hash=number_hash(token, number) if form is NoticeForm.LINK else None,
             code_hash=hashed if needs_code else None,
+            code_way=way,
             state=LinkState.LIVE,
             created_at=now,
             expires_at=session.get_one(Message, delivery.message_id).expires_at,
             used_at=None,
         )
-        session.add(link)
-        audit.record(
-            session,
-            now,
-            "worker",
-            "minted-link",
-            message_id=delivery.message_id,
-            delivery_id=delivery_id,
-            code="new" if code else "kept" if link.code_hash else "none",
-        )
-    return MintedLink(token, code)
+        _supersede_by(session, link, delivery.message_id, new_code=code is not None)
+    return MintedLink(link.id, token if form is NoticeForm.LINK else "", number, code)
+
+
+def _supersede_by(session: Session, link: Link, message_id: str, *, new_code: bool) -> None:
+    session.execute(
+        update(Link)
+        .where(Link.delivery_id == link.delivery_id, Link.state == LinkState.LIVE)
+        .values(state=LinkState.SUPERSEDED)
+    )
+    session.add(link)
+    code = "none" if link.code_hash is None else "new" if new_code else "kept"
+    audit.record(
+        session,
+        link.created_at,
+        "worker",
+        "minted-link",
+        message_id=message_id,
+        delivery_id=link.delivery_id,
+        code=code,
+        way=link.code_way if link.code_hash else "none",
+    )
 
 
 def _latest_code(session: Session, delivery_id: str) -> str | None:
     return session.scalar(
         select(Link.code_hash)
-        .where(Link.delivery_id == delivery_id, Link.code_hash.is_not(None))
+        .where(Link.delivery_id == delivery_id, Link.code_hash.is_not(None), Link.code_way == CodeWay.SENDER)
         .order_by(Link.created_at.desc())
         .limit(1)
     )
+
+
+def code_went_to_sender(store: Store, link_id: str, *, now: float) -> None:
+    """The way that was chosen for the code did not work: the sender has it, and the page behind the link says so."""
+    with store.write() as session:
+        link = session.get_one(Link, link_id)
+        link.code_way = CodeWay.SENDER
+        message_id = session.get_one(Delivery, link.delivery_id).message_id
+        audit.record(
+            session, now, "worker", "code-went-to-sender", message_id=message_id, delivery_id=link.delivery_id
+        )
 
 
 def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
@@ -130,7 +197,27 @@ def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
     if row is None:
         raise NoSuchLink
     link, recipient = row
-    return LiveLink(link.id, link.delivery_id, recipient, link.code_hash is not None, link.code_hash)
+    if link.code_hash is None and link.number_hash is None:
+        raise NoSuchLink  # of a time when an address was typed: a fresh link has a number
+    return LiveLink(
+        link_id=link.id,
+        delivery_id=link.delivery_id,
+        recipient=recipient,
+        needs_code=link.code_hash is not None,
+        code_way=CodeWay(link.code_way),
+        code_hash=link.code_hash,
+        number_hash=link.number_hash,
+    )
+
+
+def is_code(link: LiveLink | None, typed: str) -> bool:
+    """Whether ``typed`` is the code, or the phrase, of ``link``.  Works as hard for no link, and for one without code.
+
+    A caller that stays silent about which links exist asks this in every case.
+    """
+    if link is not None and link.code_hash is not None and link.code_way is CodeWay.PHRASE:
+        return phrase_matches(link.code_hash, typed)
+    return code_matches((link.code_hash if link is not None else None) or nobodys_hash(), typed)
 
 
 def claim(
@@ -159,7 +246,9 @@ def claim(
             raise NoSuchLink from None
         delivery = session.get_one(Delivery, link.delivery_id)
         message = session.get_one(Message, delivery.message_id)
-        vault.unwrap(message.blob_id, message.blob.wrapped_key).open_note(message.summary, "summary")
+        key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
+        key.open_note(message.summary, "summary")
+        require_readable(session, key, message.size)
         session.add(
             PickupSession(
                 id=new_id(),
@@ -238,25 +327,4 @@ def close_window(store: Store, secret: str, *, now: float) -> bool:
         window.ends_at = now
         message_id = session.get_one(Delivery, window.delivery_id).message_id
         audit.record(session, now, "recipient", "closed-window", message_id=message_id, delivery_id=window.delivery_id)
-    return True
-
-
-def request_fresh_link(store: Store, token: str, *, now: float) -> bool:
-    """Queue a fresh link for the mailbox that ``token`` was sent to, whatever became of that link.
-
-    Returns whether anything was queued; never show that to whoever asked.
-    """
-    with store.write() as session:
-        found = session.execute(
-            select(Delivery, Message)
-            .join(Link, Link.delivery_id == Delivery.id)
-            .join(Message, Message.id == Delivery.message_id)
-            .where(Link.token_hash == token_hash(token), Delivery.state.in_(PICKABLE), Message.expires_at > now)
-        ).one_or_none()
-        if found is None:
-            return False
-        delivery, message = found
-        payload = {"deliveries": [delivery.id], "cause": "fresh"}
-        holding.queue_job(session, JobKind.NOTIFY, message.id, payload, now)
-        audit.record(session, now, "recipient", "asked-fresh-link", message_id=message.id, delivery_id=delivery.id)
     return True

@@ -124,6 +124,8 @@ class Message(Base):
     always_code: Mapped[bool]
     view_only: Mapped[bool] = mapped_column(default=False, server_default=false())
     four_eyes: Mapped[bool] = mapped_column(default=False, server_default=false())
+    code_way: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
+    notice: Mapped[str] = mapped_column(String(16), default="link", server_default="link")
     summary: Mapped[bytes]
 
     blob: Mapped[Blob] = relationship()
@@ -169,17 +171,46 @@ class Correspondent(Base):
 
 
 class Link(Base):
-    """A one-time link.  Only hashes of token and code are kept."""
+    """A one-time link.  Only hashes of token, number and code are kept.
+
+    ``number_hash`` is NULL for a notice without a link, whose number is the token; ``code_way`` is by which way the
+    code went (:class:`restante.access.CodeWay`).
+    """
 
     __tablename__ = "links"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
     token_hash: Mapped[bytes] = mapped_column(unique=True)
+    number_hash: Mapped[bytes | None]
     code_hash: Mapped[str | None] = mapped_column(Text)
+    code_way: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
     state: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[float]
     expires_at: Mapped[float]
     used_at: Mapped[float | None]
+
+
+class FreshAsk(Base):
+    """Somebody asked for a fresh link.  Whether there is one to send, the worker finds out: the portal must not show.
+
+    ``number_hash`` is NULL where the notice had no link.
+    """
+
+    __tablename__ = "fresh_asks"
+    id: Mapped[int] = mapped_column(AUTOINCREMENT, primary_key=True, autoincrement=True)
+    token_hash: Mapped[bytes]
+    number_hash: Mapped[bytes | None]
+    asked_at: Mapped[float]
+
+
+class AgreedPhrase(Base):
+    """A phrase that was agreed with a recipient beforehand; only its slow hash is kept."""
+
+    __tablename__ = "agreed_phrases"
+    recipient: Mapped[str] = mapped_column(String(320), primary_key=True)
+    phrase_hash: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[float]
+    changed_by: Mapped[str] = mapped_column(String(80))
 
 
 class PickupSession(Base):

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
+from restante.access import CodeWay, NoticeForm
 from restante.store.engine import Store
 from restante.store.models import Delivery, Message, OutboxJob, OutboxState
 
@@ -56,9 +57,15 @@ class Case:
     rule: str
     requirement: str
     always_code: bool
+    code_way: CodeWay
+    notice: NoticeForm
     blob_id: str
     size: int
     copies: tuple[Copy, ...]
+
+    def needs_code(self, *, tls: bool) -> bool:
+        """Whether an access code is asked for, where the notice goes under enforced TLS, or does not."""
+        return self.always_code or not tls or self.notice is NoticeForm.NUMBER
 
     def copy(self, delivery_id: str) -> Copy | None:
         """The copy with this delivery id."""
@@ -104,6 +111,8 @@ def load_case(store: Store, message_id: str) -> Case:
         rule=message.rule,
         requirement=message.requirement,
         always_code=message.always_code,
+        code_way=CodeWay(message.code_way),
+        notice=NoticeForm(message.notice),
         blob_id=message.blob_id,
         size=message.size,
         copies=copies,

@@ -3,6 +3,9 @@
 A try is counted before the secret is looked at and given back when it was right, so that many tries at once cannot
 slip past the limit.  A try that is refused counts nowhere: whoever is blocked under a narrow limit (one link from one
 client) uses up nothing of the wide one (the link from anywhere), and so cannot lock out anyone else.
+
+Where strangers at many addresses have used up a wide limit, there is a reserve: few tries for each network that has
+none of the wide limit left, so that whoever knows the secret still gets in (:func:`take_or_reserve`).
 """
 
 from __future__ import annotations
@@ -46,9 +49,9 @@ class Counter:
 class Throttled(Exception):
     """Too many tries.  Refuse without looking at the secret; ``retry_after`` is in seconds."""
 
-    def __init__(self, retry_after: float) -> None:
+    def __init__(self, retry_after: float, counter: Counter) -> None:
         super().__init__(f"too many tries; again in {retry_after:.0f} s")
-        self.retry_after = retry_after
+        self.retry_after, self.counter = retry_after, counter
 
 
 def client_key(address: str | None) -> str:
@@ -64,13 +67,39 @@ def client_key(address: str | None) -> str:
     return str(parsed)
 
 
+def network_key(address: str | None) -> str:
+    """What counts as one network: an IPv4 /24, or an IPv6 /48, which is what one customer of a provider has."""
+    try:
+        parsed = ipaddress.ip_address(client_key(address).partition("/")[0])
+    except ValueError:
+        return "unknown"
+    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))
+
+
 def take(store: Store, counters: Iterable[Counter], *, now: float) -> None:
     """Count one try under each of ``counters``.  Raises :class:`Throttled`, and then none of them counted."""
     with store.write() as session:
         for counter in _in_order(counters):
             count, ends_at = _count(session, counter, now)
             if count > counter.limit.tries:
-                raise Throttled(max(1.0, ends_at - now))
+                raise Throttled(max(1.0, ends_at - now), counter)
+
+
+def take_or_reserve(
+    store: Store, narrow: Sequence[Counter], wide: Counter, reserve: Sequence[Counter], *, now: float
+) -> Sequence[Counter]:
+    """Count one try under ``narrow`` and ``wide``, or where ``wide`` is used up, under ``narrow`` and ``reserve``.
+
+    Returns what was counted, to be given back when the try was right.  Raises :class:`Throttled`.
+    """
+    try:
+        take(store, ordinary := (*narrow, wide), now=now)
+    except Throttled as error:
+        if error.counter != wide:
+            raise
+        take(store, rest := (*narrow, *reserve), now=now)
+        return rest
+    return ordinary
 
 
 def give_back(store: Store, counters: Iterable[Counter]) -> None:

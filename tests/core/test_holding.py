@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from restante.store import holding, links
+from restante.store import fresh, holding, links
 from restante.store.blobs import BlobReader
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.holding import IllegalTransition
@@ -190,7 +190,10 @@ def test_expiry_destroys_the_key_ends_links_and_windows(holder: Holder) -> None:
     with pytest.raises(links.NoPickup):
         links.find_pickup(holder.store, holder.keys.vault_opener, secret, now=NOW + 1)
     assert count(holder, BlobSegment) == 0
-    assert not links.request_fresh_link(holder.store, minted.token, now=NOW + 1)
+    fresh.ask(holder.store, minted.token, minted.number, now=NOW + 1)
+    before = len(jobs(holder))
+    assert fresh.serve(holder.store, now=NOW + 1) == 1
+    assert len(jobs(holder)) == before
 
 
 def test_a_released_message_opens_for_the_worker_and_for_nobody_else(holder: Holder) -> None:
@@ -227,7 +230,10 @@ def test_a_fresh_link_supersedes_and_keeps_the_access_code(holder: Holder) -> No
     first = links.mint_link(holder.store, delivery, needs_code=True, new_code=False, now=NOW)
     assert first is not None
     assert first.code is not None
-    assert links.request_fresh_link(holder.store, first.token, now=NOW)
+    before = len(jobs(holder))
+    fresh.ask(holder.store, first.token, first.number, now=NOW)
+    assert fresh.serve(holder.store, now=NOW) == 1
+    assert len(jobs(holder)) == before  # the first notice is still to be sent: one is enough
     second = links.mint_link(holder.store, delivery, needs_code=True, new_code=False, now=NOW + 1)
     assert second is not None
     assert second.code is None

@@ -9,8 +9,9 @@ from email.message import EmailMessage
 
 import pytest
 
+from restante.access import CodeWay
 from restante.marks import NoticeMark
-from restante.notices import NoticeWriter, Told
+from restante.notices import NoticeWriter, Told, Way
 from restante.settings import Settings
 from restante.vault import generate_keypair
 
@@ -30,13 +31,15 @@ WRITER = NoticeWriter(SETTINGS, SECRET)
 MARK = NoticeMark("m" * 32, "d" * 32)
 
 
-def for_recipient(recipient: str = "bob@x.example", *, needs_code: bool = True) -> EmailMessage:
+BY_CODE = Way("TOKEN", "482 913", CodeWay.SENDER)
+
+
+def for_recipient(recipient: str = "bob@x.example", way: Way = BY_CODE) -> EmailMessage:
     return WRITER.for_recipient(
         mark=MARK,
         recipient=recipient,
         sender="ann@site.example",
-        token="TOKEN",
-        needs_code=needs_code,
+        way=way,
         expires_at=1_700_000_000,
     )
 
@@ -64,7 +67,7 @@ def test_text_and_html_say_the_same_and_name_sender_link_expiry_and_check() -> N
 
 
 def test_no_code_is_spoken_of_where_none_is_needed() -> None:
-    assert "access" not in words(for_recipient(needs_code=False), "plain")
+    assert "access" not in words(for_recipient(way=Way("TOKEN", "482 913", None)), "plain")
 
 
 def test_it_is_marked_as_automatic_and_as_ours() -> None:

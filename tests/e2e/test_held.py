@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 
 from restante.store.models import Blob, BlobSegment, DeliveryState, Link, Message, OutboxJob, PickupSession
-from tests.e2e.visitor import CODE, Answer, Visitor, code_for, text_of, token_in, tokens_in
+from tests.e2e.visitor import CODE, Answer, Visitor, code_for, number_in, text_of, token_in, tokens_in
 from tests.e2e.world import SENDER, World
 from tests.lab.lab import SITE
 from tests.lab.peers import Peer, ReceivedMail
@@ -39,7 +39,8 @@ class Waiting:
             world.post(recipient)
         else:
             assert world.send(message, recipient).accepted
-        self.token = token_in(world.wait_for_notice(recipient))
+        notice = world.wait_for_notice(recipient)
+        self.token, self.number = token_in(notice), number_in(notice)
         self.code = code_for(_sender_notice(world, recipient), recipient)
 
 
@@ -59,8 +60,8 @@ def waiting(world: World, peer: Peer) -> Waiting:
     return Waiting(world, f"carol@{peer.domain}")
 
 
-def visitor(world: World) -> Visitor:
-    return Visitor(world.services.portal_url)
+def visitor(world: World, source: str = "127.0.0.1") -> Visitor:
+    return Visitor(world.services.portal_url, source)
 
 
 def assert_opens(world: World, waiting: Waiting) -> Visitor:
@@ -108,13 +109,14 @@ def test_of_fifty_people_at_once_one_opens_the_link(world: World) -> None:
     recipient = f"carol@{peer.domain}"
     world.look(peer.domain)
     world.post(recipient)
-    token = token_in(world.wait_for_notice(recipient))
-    browsers = [visitor(world) for _ in range(CROWD)]
+    notice = world.wait_for_notice(recipient)
+    token, number = token_in(notice), number_in(notice)
+    browsers = [visitor(world, f"127.0.1.{count}") for count in range(1, CROWD + 1)]
     together = threading.Barrier(CROWD)
 
     def rush(browser: Visitor) -> Answer:
         together.wait()
-        return browser.open(token, address=recipient)
+        return browser.open(token, number=number)
 
     with ThreadPoolExecutor(CROWD) as crowd:
         answers = list(crowd.map(rush, browsers))
@@ -182,9 +184,10 @@ def test_a_fresh_link_goes_to_the_same_mailbox_and_nowhere_else(world: World, pe
     bystander = world.peer("clear")
     assert_opens(world, waiting)
     stranger = visitor(world)
-    answer = stranger.submit(f"/p/{waiting.token}", f"/p/{waiting.token}/fresh", to=f"mallory@{bystander.domain}")
+    mallory, number = f"mallory@{bystander.domain}", waiting.number
+    answer = stranger.submit(f"/p/{waiting.token}", f"/p/{waiting.token}/fresh", number=number, to=mallory)
     assert (answer.status, answer.location) == (303, "/asked")
-    unknown = visitor(world).submit(f"/p/{'x' * 43}", f"/p/{'x' * 43}/fresh")
+    unknown = visitor(world).submit(f"/p/{'x' * 43}", f"/p/{'x' * 43}/fresh", number=number)
     assert (unknown.status, unknown.location, unknown.body) == (answer.status, answer.location, answer.body)
     wait_until(lambda: len(world.notices(waiting.recipient)) == 2, 15, "the second notice")
     world.settle()
@@ -257,7 +260,7 @@ def test_nothing_at_rest_holds_plain_text_tokens_or_codes(world: World, peer: Pe
     browser = assert_opens(world, waiting)
     for path in ("/message.eml", "/message/body", "/message/attachments/1"):
         browser.get(path)
-    browser.submit(f"/p/{waiting.token}", f"/p/{waiting.token}/fresh")
+    browser.submit(f"/p/{waiting.token}", f"/p/{waiting.token}/fresh", number=waiting.number)
     wait_until(lambda: len(world.notices(waiting.recipient)) == 2, 15, "the second notice")
     world.settle()
     secrets = [world.marker, waiting.token, waiting.code, token_in(world.notices(waiting.recipient)[1])]
@@ -343,7 +346,7 @@ def test_a_notice_over_tls_needs_no_code_and_where_tls_is_gone_a_new_one_in_clea
     assert notice.tls
     assert CODE.search(text_of(world.wait_for_notice(SENDER))) is None
     reader = visitor(world)
-    assert reader.open(token_in(notice), address=recipient).status == 303
+    assert reader.open(token_in(notice), number=number_in(notice)).status == 303
     assert world.marker in reader.get("/message").text
     world.settle()
     peer.behave("clear")  # the cached evidence still says TLS

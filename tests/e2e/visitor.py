@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import http.client
 import http.cookiejar
 import quopri
 import re
@@ -18,6 +19,7 @@ from tests.lab.peers import ReceivedMail
 SECONDS = 60
 _FORM_KEY = re.compile(r'name="form_key" value="([^"]+)"')
 _LINK = re.compile(r"https?://[^\s\"<>]+/p/([A-Za-z0-9_-]{20,})")
+_NUMBER = re.compile(r"(?m)^  (\d{3}(?: \d{3})+)$")
 CODE = re.compile(r"\b[2-9A-HJ-NP-TV-Z]{4}-[2-9A-HJ-NP-TV-Z]{4}\b")
 
 
@@ -45,13 +47,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class Visitor:
-    """One browser at the portal ``url``."""
+class _From(urllib.request.HTTPHandler):
+    """Connects from one of this host's own addresses, of which it has 16 million: another client for each."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._source = source
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(http.client.HTTPConnection, request, source_address=(self._source, 0))
+
+
+class Visitor:
+    """One browser at the portal ``url``, whose address is ``source``."""
+
+    def __init__(self, url: str, source: str = "127.0.0.1") -> None:
         self.url = url
         jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        self._opener = urllib.request.build_opener(jar, _NoRedirect, urllib.request.ProxyHandler({}))
+        plain = urllib.request.ProxyHandler({})
+        self._opener = urllib.request.build_opener(jar, _NoRedirect, plain, _From(source))
 
     def request(
         self,
@@ -80,9 +94,9 @@ class Visitor:
         found = _FORM_KEY.search(self.get(page).text)
         return self.request("POST", path, {"form_key": found.group(1) if found else "", **form})
 
-    def open(self, token: str, code: str = "", address: str = "") -> Answer:
-        """Open a link as a person does: from its page, with the code, or where there is none the own address."""
-        form = {"code": code, "address": address}
+    def open(self, token: str, code: str = "", number: str = "") -> Answer:
+        """Open a link as a person does: from its page, with the code, or where there is none the notice's number."""
+        form = {"code": code, "number": number}
         return self.submit(f"/p/{token}", f"/p/{token}/open", **{name: text for name, text in form.items() if text})
 
     def sign_in(self, name: str, password: str) -> None:
@@ -105,6 +119,13 @@ def text_of(received: ReceivedMail) -> str:
 def token_in(received: ReceivedMail) -> str:
     """The token of the link in a notice to a recipient."""
     found = _LINK.search(text_of(received))
+    assert found is not None, text_of(received)
+    return found.group(1)
+
+
+def number_in(received: ReceivedMail) -> str:
+    """The number of a notice to a recipient."""
+    found = _NUMBER.search(text_of(received))
     assert found is not None, text_of(received)
     return found.group(1)
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from restante.credentials import Credential, write_credential
 from restante.routing import Route
 from restante.settings import NoticeSettings, PortalSettings, Settings, VaultSettings
-from restante.store import holding, links, migrate
+from restante.store import fresh, holding, links, migrate
 from restante.store.engine import Store, new_id
-from restante.store.models import Delivery, DeliveryState
+from restante.store.models import Delivery, DeliveryState, OutboxJob, OutboxState
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey, Sealer, generate_keypair, seal_stream
 from restante_portal.application import create_app
@@ -107,6 +107,18 @@ class Post:
     def waiting(self, content: bytes = SIMPLE, *, code: bool = False, **more: Any) -> links.MintedLink:
         """A message that waits for one recipient, and the link to it."""
         return self.link(self.hold(content, **more)[0], code=code)
+
+    def send_notices(self) -> None:
+        """Hear what was asked for and take every notice for sent, as the worker does."""
+        fresh.serve(self.store, now=self.clock())
+        with self.store.write() as session:
+            session.execute(update(OutboxJob).values(state=OutboxState.DONE))
+
+    def fresh_asked(self) -> list[str]:
+        """The deliveries for which a fresh notice was queued, one for each notice."""
+        with self.store.read() as session:
+            jobs = session.scalars(select(OutboxJob)).all()
+        return [each for job in jobs if job.payload.get("cause") == "fresh" for each in job.payload["deliveries"]]
 
     def state(self, delivery_id: str) -> str:
         with self.store.read() as session:
@@ -200,8 +212,14 @@ class Browser:
         page: str = self.get(path, follow_redirects=True).text
         return page.partition('name="form_key" value="')[2].partition('"')[0]
 
-    def open(self, link: links.MintedLink, code: str | None = None, address: str = RECIPIENT) -> Any:
-        """Go to the link and open it, as the person whose address is ``address``."""
+    def open(self, link: links.MintedLink, code: str | None = None, number: str | None = None) -> Any:
+        """Go to the link and open it, as the person who has the notice, or who types ``number`` for its number."""
         form_key = self.form_key(f"/p/{link.token}")
-        form = {"address": address} | ({"code": code} if code else {})
+        form = {"number": link.number if number is None else number} | ({"code": code} if code else {})
         return self.post(f"/p/{link.token}/open", form, form_key=form_key)
+
+    def ask_fresh(self, link: links.MintedLink, number: str | None = None) -> Any:
+        """Ask for a fresh link from the page of ``link``."""
+        form_key = self.form_key(f"/p/{link.token}")
+        form = {"number": link.number if number is None else number}
+        return self.post(f"/p/{link.token}/fresh", form, form_key=form_key)

@@ -13,8 +13,8 @@ from typing import Self
 from urllib.parse import urlencode
 
 from restante.settings import Settings
+from restante.store.links import MintedLink
 from tests.lab.waiting import tcp_port_answers, wait_until
-from tests.portal.conftest import RECIPIENT
 
 
 def free_port() -> int:
@@ -140,7 +140,7 @@ class Visitor:
     def form_key(self, path: str) -> str:
         return self.get(path).text.partition('name="form_key" value="')[2].partition('"')[0]
 
-    def open(self, token: str, code: str = "") -> Answer:
+    def open(self, link: MintedLink, code: str = "") -> Answer:
         """Go to a link and open it."""
-        form = {"form_key": self.form_key(f"/p/{token}"), "code": code, "address": RECIPIENT}
-        return self.post(f"/p/{token}/open", form)
+        form = {"form_key": self.form_key(f"/p/{link.token}"), "code": code, "number": link.number}
+        return self.post(f"/p/{link.token}/open", form)

@@ -11,7 +11,7 @@ from restante.store import admins
 from restante_portal import guard
 from restante_portal.application import create_app
 from tests.portal import letters
-from tests.portal.conftest import RECIPIENT, URL, Browser, Post, make_post, make_settings
+from tests.portal.conftest import URL, Browser, Post, make_post, make_settings
 
 PASSWORD = "correct horse battery"
 
@@ -25,7 +25,7 @@ def _everywhere(browser: Browser, post: Post) -> list[Any]:
         f"/p/{link.token}/open", f"/p/{link.token}/fresh", "/admin/sign-in", "/admin/act", "/admin/sign-out",
     )  # fmt: skip
     answers = [browser.get(path) for path in ("/", f"/p/{link.token}", "/p/unknown", "/asked", "/closed", "/message")]
-    answers += [browser.post(path, {"address": RECIPIENT}, form_key=key) for path in post_to]
+    answers += [browser.post(path, {"number": link.number}, form_key=key) for path in (*post_to, "/open", "/fresh")]
     answers += [browser.post(path, form_key="wrong") for path in (*post_to, "/message/close")]
     pages = (
         "/message",
@@ -153,6 +153,8 @@ RANGES: list[tuple[dict[str, str], int, tuple[int, int] | None]] = [
     ({"Range": "bytes=100-199"}, 206, (100, 200)),
     ({"Range": "bytes=300000-"}, 206, (300_000, 300_001)),
     ({"Range": "bytes=-5"}, 206, (299_996, 300_001)),
+    ({"Range": "bytes=-9999999"}, 206, (0, 300_001)),
+    ({"Range": "bytes=-300001"}, 206, (0, 300_001)),
     ({"Range": "bytes=5-9999999"}, 206, (5, 300_001)),
     ({"Range": "bytes=300001-"}, 416, None),
     ({"Range": "bytes=9-5"}, 200, (0, 300_001)),
@@ -183,6 +185,20 @@ def test_attachments_download_byte_exact_and_resume(
     assert answer.headers["Content-Disposition"].startswith("attachment; ")
     if status == 206:
         assert answer.headers["Content-Range"] == f"bytes {span[0]}-{span[1] - 1}/300001"
+
+
+@pytest.mark.behaviour("P2")
+def test_a_download_resumes_in_the_window_of_a_fresh_link(post: Post, browser: Browser) -> None:
+    delivery_id = post.hold(letters.RICH)[0]
+    browser.open(post.link(delivery_id))
+    begun = browser.get("/message/attachments/4", headers={"Range": "bytes=0-99999"})
+    post.clock.now += 3601  # the window is over, the recipient has asked for a fresh link
+    again = Browser(browser.client.application, "192.0.2.77")
+    again.open(post.link(delivery_id))
+    headers = {"Range": "bytes=100000-", "If-Range": begun.headers["ETag"]}
+    rest = again.get("/message/attachments/4", headers=headers)
+    assert rest.status_code == 206
+    assert begun.data + rest.data == letters.ATTACHMENT
 
 
 def test_the_whole_message_resumes(post: Post, browser: Browser) -> None:

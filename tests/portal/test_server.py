@@ -91,8 +91,8 @@ def test_tokens_and_codes_are_in_no_log(local: Post, tmp_path: Path) -> None:
     assert link.code
     client = Visitor(local.settings)
     with PortalServer(local.settings, tmp_path) as server:
-        assert client.open(link.token, "AAAA-AAAA").status == 403
-        assert client.open(link.token, link.code).status == 303
+        assert client.open(link, "AAAA-AAAA").status == 403
+        assert client.open(link, link.code).status == 303
         assert client.get("/message").status == 200
         # Requests that the server itself refuses, before the application sees them.
         for path in (f"/p/{link.token}?{'x' * 5000}", f"/p/{link.token} HTTP/9.9\r\nX"):
@@ -137,11 +137,11 @@ def test_a_large_message_takes_little_memory_and_resumes(local: Post, tmp_path: 
     small, big = local.waiting(), local.waiting(large)
     client, other = Visitor(local.settings), Visitor(local.settings)
     with PortalServer(local.settings, tmp_path) as server:
-        other.open(small.token)
+        other.open(small)
         assert other.get("/message").status == other.get("/message.eml").status == 200
         worker = _worker_of(server.pid)
         before = _resident(worker)
-        client.open(big.token)
+        client.open(big)
         assert "big.bin" in client.get("/message").text
         assert client.get("/message/attachments/2").content == raw
         assert client.get("/message.eml").content == large
@@ -160,7 +160,7 @@ def test_a_recall_during_a_download_breaks_it_off(local: Post, tmp_path: Path) -
     link = local.link(delivery_id)
     client = Visitor(local.settings)
     with PortalServer(local.settings, tmp_path) as server:
-        client.open(link.token)
+        client.open(link)
         connection, download = client.begin("GET", "/message.eml")
         download.read(65_536)
         holding.recall(local.store, delivery_id, actor="sender", now=local.clock())

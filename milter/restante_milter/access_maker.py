@@ -1,0 +1,129 @@
+"""A recipient's way in, made at the moment the notice is written: link, number and code, and where the code goes.
+
+The code goes by the way that the message's rule chose.  Where that way is closed (no telephone number, no phrase, a
+gateway that refuses) it goes to the sender, who is told why: a message never waits for a telephone.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from restante.access import CodeWay
+from restante.credentials import read_sms_token
+from restante.errors import RestanteError
+from restante.notices import Way
+from restante.settings import Settings
+from restante.store import links, phrases
+from restante.store.engine import Store
+from restante.store.outbox import Case, Copy
+from restante_milter.phone_book import PhoneBook
+from restante_milter.text_message import NotSent, TextMessages
+
+log = structlog.get_logger()
+
+_TO_SENDER = "the access code goes through you"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the notice says, what the sender is told besides, and the code with where it is to go.
+
+    ``for_sender`` is the code where the sender is to pass it on; ``telephone`` the number where it is sent to one.
+    """
+
+    link_id: str
+    way: Way
+    remark: str = ""
+    code: str | None = field(default=None, repr=False)
+    telephone: str = field(default="", repr=False)
+
+    @property
+    def for_sender(self) -> str | None:
+        """The code, where the sender passes it on."""
+        return self.code if self.way.code is CodeWay.SENDER else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The way for the code, what it needs, and why it is not the one that the rule chose."""
+
+    way: CodeWay
+    remark: str = ""
+    number: str = field(default="", repr=False)
+    phrase: str | None = field(default=None, repr=False)
+
+
+class AccessMaker:
+    """Mints links and sends codes on their way.  Raises :class:`restante.errors.RestanteError` for bad credentials."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings, self._store = settings, store
+        self._book: PhoneBook | None = None
+        self._texts: TextMessages | None = None
+        if settings.sms is not None:
+            context = ssl.create_default_context(cafile=settings.tls.ca_file) if settings.sms.url else None
+            self._book = PhoneBook(settings.sms.numbers)
+            self._texts = TextMessages(settings.sms, read_sms_token(settings.credentials), context)
+
+    def mint(self, case: Case, copy: Copy, *, tls: bool, first_try: bool) -> Access | None:
+        """The way in for one copy; ``None`` where it can no longer be collected.
+
+        ``tls``: the notice goes under enforced TLS.  A code that an earlier try minted may have reached nobody, so that
+        only a first try keeps codes.
+        """
+        needs_code = case.needs_code(tls=tls)
+        choice = self._choice(case.code_way, copy.recipient) if needs_code else _Choice(CodeWay.SENDER)
+        minted = links.mint_link(
+            self._store,
+            copy.delivery_id,
+            needs_code=needs_code,
+            new_code=not first_try,
+            now=time.time(),
+            way=choice.way,
+            phrase=choice.phrase,
+            form=case.notice,
+        )
+        if minted is None:
+            return None
+        way = Way(minted.token, minted.number, choice.way if needs_code else None)
+        return Access(minted.link_id, way, choice.remark, minted.code, choice.number)
+
+    def _choice(self, wanted: CodeWay, recipient: str) -> _Choice:
+        if wanted is CodeWay.PHRASE:
+            phrase = phrases.hash_for(self._store, recipient)
+            if phrase is None:
+                return _Choice(CodeWay.SENDER, f"no phrase is agreed with the recipient, so that {_TO_SENDER}")
+            return _Choice(wanted, "opens with the phrase that was agreed", phrase=phrase)
+        if wanted is CodeWay.SMS:
+            return self._by_telephone(recipient)
+        return _Choice(CodeWay.SENDER)
+
+    def _by_telephone(self, recipient: str) -> _Choice:
+        try:
+            number = self._book.number_of(recipient) if self._book is not None else None
+        except RestanteError as error:
+            log.error("phone-book-unreadable", error=str(error))
+            number = None
+        if self._book is None:
+            log.error("sms-not-set-up", remedy='add [sms] to the settings, or take code = "sms" out of the rule')
+        if number is None:
+            return _Choice(CodeWay.SENDER, f"no telephone number of the recipient is known, so that {_TO_SENDER}")
+        return _Choice(CodeWay.SMS, "the access code was sent to the recipient's telephone", number=number)
+
+    def send_code(self, access: Access, sender: str) -> Access:
+        """Send a code that goes to a telephone, once its notice is on its way; where that fails, the sender has it."""
+        if access.way.code is not CodeWay.SMS or self._texts is None or access.code is None:
+            return access
+        words = f"{self._settings.organisation}: access code {access.code} for the message from {sender}."
+        try:
+            self._texts.send(access.telephone, words)
+        except NotSent as error:
+            log.error("sms-not-sent", error=str(error))
+            links.code_went_to_sender(self._store, access.link_id, now=time.time())
+            remark = f"the text message could not be sent, so that {_TO_SENDER}"
+            return replace(access, way=replace(access.way, code=CodeWay.SENDER), remark=remark)
+        return access
