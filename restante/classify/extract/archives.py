@@ -263,3 +263,5 @@ def read_tar(job: Job, part: Part) -> None:
                     job.output.say(part.place, f"{member.name} {member.linkname}")
     except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError):
         raise Unreadable("damaged tar archive") from None
+    if part.content[-512:].strip(b"\0"):
+        raise Unreadable("a tar archive that is cut")

@@ -83,7 +83,8 @@ def confine(*, programs: bool = False) -> tuple[str, ...]:
 def _readable() -> Iterable[str]:
     """Where modules that are loaded late lie, character sets above all; and how much memory this host has."""
     own = Path(__file__).resolve().parents[2]
-    return {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, own, *sys.path)} | {"/proc/meminfo"}
+    places = (sys.prefix, sys.base_prefix, str(own), *sys.path)
+    return {os.path.realpath(path) for path in places} | {"/proc/meminfo"}
 
 
 def _landlock(libc: ctypes.CDLL, *, programs: bool) -> bool:

@@ -14,10 +14,13 @@ from xml.parsers import expat
 from restante.classify.extract.cells import shown
 from restante.classify.extract.job import Job, Part
 from restante.classify.extract.limits import Unreadable
+from restante.classify.extract.plain import say_runs
 
 _XML = re.compile(r"\.(?:xml|rels|vml|fodt|fods|rdf)\Z", re.IGNORECASE)
 _MAIN = re.compile(r"(?:word/document|content|ppt/presentation|xl/workbook)\.xml\Z")
 _SHEET = re.compile(r"xl/(?:work|chart|dialog|macro)sheets/[^/]+\.xml\Z", re.IGNORECASE)
+# What printers remember, and fonts: binary, and no user's words.
+_SETTINGS = re.compile(r".*(?:printerSettings\d*\.bin|\.(?:odttf|fntdata|ttf|otf|sigs))\Z", re.IGNORECASE)
 # Where the order of names is not the order of reading: a sheet needs its strings and formats first.
 _FIRST = {"xl/sharedStrings.xml": 0, "xl/styles.xml": 0}
 
@@ -71,6 +74,8 @@ def read_document(job: Job, part: Part, members: list[zipfile.ZipInfo], content_
         if _XML.search(member.filename):
             job.meter.member()
             _read_xml(job, part, member.filename, content, book)
+        elif _SETTINGS.match(member.filename):
+            say_runs(job, part.place_of(member.filename), content)
         elif member.filename != "mimetype":
             job.inner(part, content, member.filename, counted=True)
 

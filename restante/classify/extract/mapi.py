@@ -59,7 +59,7 @@ def unpack_rtf(packed: bytes) -> bytes:
         at += 1
         for bit in range(8):
             if not flags >> bit & 1:
-                run = packed[at : at + 1]
+                run = bytearray(packed[at : at + 1])
                 at += 1
             else:
                 reference = int.from_bytes(packed[at : at + 2], "big")

@@ -40,6 +40,8 @@ def read_pdf(job: Job, part: Part) -> None:
     finally:
         document.close()
     say_xmp(job, part.place, part.content)
+    if b"%%EOF" not in part.content[-4096:]:
+        raise Unreadable("a PDF file that is cut")
 
 
 def _read(job: Job, part: Part, document: pdfium.PdfDocument) -> None:

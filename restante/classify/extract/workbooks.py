@@ -43,7 +43,8 @@ def _shown(book: xlrd.Book, sheet: xlrd.sheet.Sheet, row: int, column: int) -> s
     if cell.ctype == xlrd.XL_CELL_TEXT:
         return str(cell.value)
     if cell.ctype in {xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE}:
-        style = book.xf_list[cell.xf_index].format_key if cell.xf_index is not None else 0
+        known = cell.xf_index is not None and cell.xf_index < len(book.xf_list)
+        style = book.xf_list[cell.xf_index].format_key if known else 0
         code = book.format_map[style].format_str if style in book.format_map else ""
         return shown(repr(cell.value), style, code)
     return ""
