@@ -1,7 +1,7 @@
 """A detector as data: what it looks for, how a candidate is proved, and what makes it more or less certain.
 
-``Form.pattern`` is RE2 syntax over normalised text that has a line feed at either end; group 1 is the candidate.
-It serves as the shared prefilter and to locate candidates.  ``validate`` proves or refutes a candidate, and
+``Form.pattern`` is RE2 syntax over normalised text that has a line feed at either end.  It serves as the shared
+prefilter and to locate candidates.  ``validate`` proves or refutes a candidate, and
 ``doubt`` names circumstances under which a proved one counts only as much as an unproved one would.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from restante.classify.finding import Confidence
 
@@ -34,12 +35,28 @@ Validator = Callable[[str], Proof | None]
 Doubt = Callable[[Surroundings], str]
 
 
+EDGE: Final = "[^0-9A-Za-z]"
+"""What stands on either side of a bounded form.  RE2 has no look-around, so it is consumed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way of writing a value.  ``alone`` is the confidence when it is proved and no context word stands near."""
+    """One way of writing a value, in RE2 syntax.
 
-    pattern: str
+    ``alone`` is the confidence when it is proved and no context word stands near.  ``bounded``: neither a letter nor a
+    digit stands next to it.
+    """
+
+    body: str
     alone: Confidence = Confidence.HIGH
+    bounded: bool = True
+    any_case: bool = True
+
+    @property
+    def pattern(self) -> str:
+        """What is searched for: the candidate, and what bounds it on either side."""
+        flags = "(?i)" if self.any_case else ""
+        return f"{flags}{EDGE}(?:{self.body}){EDGE}" if self.bounded else f"{flags}(?:{self.body})"
 
 
 @dataclass(frozen=True, slots=True)

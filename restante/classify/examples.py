@@ -33,10 +33,11 @@ def failures(
     ]
     named += [("lexicon", index, f"lexicon:{table.name}", table) for index, table in enumerate(lexicons)]
     for kind, index, name, table in named:
+        most = table.confidence if isinstance(table, Lexicon) else Confidence.HIGH
         for position, example in enumerate(table.examples):
-            found = _best(scanner, name, example)
-            if found < example.confidence:
-                problem = f"must be found with {example.confidence} confidence or more, but {_said(found)}"
+            found, least = _best(scanner, name, example), min(example.confidence, most)
+            if found < least:
+                problem = f"must be found with {least} confidence or more, but {_said(found)}"
                 yield Failure((kind, index, "examples", position), name, example.text, problem)
         for position, example in enumerate(table.counter_examples):
             found = _best(scanner, name, example)

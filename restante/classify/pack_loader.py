@@ -62,7 +62,9 @@ def compiled(table: DetectorTable) -> Detector:
     most = Confidence.LOW if table.needs_context else Confidence.HIGH
     return Detector(
         name=table.name,
-        forms=tuple(Form(form.compiled, min(form.alone, most)) for form in table.form),
+        forms=tuple(
+            Form(form.pattern, min(form.alone, most), form.bounded, not form.case_sensitive) for form in table.form
+        ),
         validate=never(table.never, validator_named(table.validator)),
         context=table.context,
         refuse=tuple(DOUBTS[name] for name in table.refuse),

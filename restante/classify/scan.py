@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import re2
 
-from restante.classify.detector import Detector, Proof, Surroundings
+from restante.classify.detector import EDGE, Detector, Form, Proof, Surroundings
 from restante.classify.finding import Confidence
+from restante.classify.nearby import CONTEXT, Nearby
 from restante.classify.tables import Lexicon
-from restante.classify.text import normalise
+from restante.classify.vocabulary import Reading, Vocabulary
 
-CONTEXT = 300  # characters either side in which a context word counts
 MARGIN = 2048  # bytes either side that a match at the edge of a window may need: match and context, as UTF-8
 MAX_PROOFS = 4096  # remembered answers of validators, so that memory stays bounded
 _CONTEXT_BYTES = CONTEXT * 3
@@ -27,12 +28,14 @@ class Budget:
     """How many candidates each pattern may still look at in one message, so that time stays bounded.
 
     Patterns that are certain by themselves may look at more than those that match any number.  It also remembers
-    what validators said: HTML repeats, with and without its tags, what the text beside it says.
+    what validators said: HTML repeats, with and without its tags, what the text beside it says.  ``least`` is the
+    confidence below which nobody asks for findings.
     """
 
     _VAGUE, _CERTAIN = 20_000, 500_000
 
-    def __init__(self) -> None:
+    def __init__(self, least: Confidence = Confidence.LOW) -> None:
+        self.least = least
         self._left: dict[int, int] = {}
         self._proofs: dict[tuple[str, bytes], Proof | None] = {}
         self.exhausted = False
@@ -69,144 +72,293 @@ class Hit:
     reason: str
 
 
+# RE2's own matching function: the wrapper around it costs more than a search in a short text.  No pattern has groups,
+# so that it never needs more than RE2's automata.
+_Match = Callable[[Any, bytes, int, int], list[tuple[int, int]]]
+_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
+_HERE = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
+_NUMBER = re.compile(rb"[0-9]+")
+MAX_NUMBER = 8192  # bytes that the match of a form may take: more than it has instructions
+_FEW = 2  # so many patterns are searched for one by one sooner than every number is looked at
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One pattern of the prefilter with what it belongs to; ``detector`` is ``None`` for a lexicon."""
+    """A detector that asks for a pattern; ``context`` numbers its context words, -1 where it has none."""
 
-    name: str
-    locate: _Locate
-    detector: Detector | None
+    detector: Detector
     alone: Confidence
-    context: re2._Regexp | None
+    context: int
 
 
-# RE2's own matching function: the wrapper around it costs more than a search in a short text.
-_Locate = Callable[[Any, bytes, int, int], list[tuple[int, int]]]
-_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
+class _Pattern:
+    """One pattern and all that ask for it.  What locates its matches is compiled when the prefilter first wants it."""
 
+    def __init__(self, form: Form, entries: tuple[_Entry, ...]) -> None:
+        self.form, self.entries = form, entries
+        self.certain = any(entry.alone is Confidence.HIGH for entry in entries)
+        self.least = max(entry.alone for entry in entries)
+        self.contexts = frozenset(entry.context for entry in entries)
+        self.number_led = _number_led(form)
 
-def _locate(pattern: str, options: re2.Options) -> _Locate:
-    """A function from anchor, text, start and end to the spans of the first match; -1, -1 where there is none."""
-    locate: _Locate = re2.compile(pattern, options)._regexp.Match  # noqa: SLF001
-    return locate
+    @property
+    def body(self) -> str:
+        """The pattern without what stands before it."""
+        return self.form.pattern.replace(EDGE, "", 1)
+
+    @cached_property
+    def match(self) -> _Match:
+        """Searches."""
+        match: _Match = re2.compile(self.form.pattern, _options())._regexp.Match  # noqa: SLF001
+        return match
+
+    @cached_property
+    def here(self) -> _Match:
+        """Matches where a number begins, without what stands before it."""
+        match: _Match = re2.compile(self.body, _options())._regexp.Match  # noqa: SLF001
+        return match
 
 
 class Scanner:
     """All detectors and lexicons, compiled."""
 
     def __init__(self, detectors: tuple[Detector, ...], lexicons: tuple[Lexicon, ...] = ()) -> None:
-        options = _options(sum(len(word) for lexicon in lexicons for word in lexicon.words))
-        prefilter = re2.Set.SearchSet(options)
-        entries: list[_Entry] = []
+        self.lexicons = lexicons
+        contexts = {context: index for index, context in enumerate({detector.context: None for detector in detectors})}
+        self.context_words = Vocabulary((word, index) for words, index in contexts.items() for word in words)
+        self.lexicon_words = Vocabulary(
+            (word, index) for index, lexicon in enumerate(lexicons) for word in lexicon.words
+        )
+        asked: dict[tuple[str, bool], tuple[Form, list[_Entry]]] = {}
         for detector in detectors:
-            context = re2.compile(_words(detector.context), options) if detector.context else None
+            context = contexts[detector.context] if detector.context else -1
             for form in detector.forms:
-                prefilter.Add(form.pattern)
-                locate = _locate(form.pattern, options)
-                entries.append(_Entry(detector.name, locate, detector, form.alone, context))
-        for lexicon in lexicons:
-            pattern = _words(lexicon.words)
-            prefilter.Add(pattern)
-            locate = _locate(pattern, options)
-            entries.append(_Entry(f"lexicon:{lexicon.name}", locate, None, lexicon.confidence, None))
-        prefilter.Compile()
-        self._prefilter = prefilter
-        self._entries = tuple(entries)
+                _, entries = asked.setdefault((form.pattern, form.bounded), (form, []))
+                entries.append(_Entry(detector, form.alone, context))
+        self.patterns = tuple(_Pattern(form, tuple(entries)) for form, entries in asked.values())
+        self._prefilter = re2.Set.SearchSet(_options())
+        for pattern in self.patterns:
+            self._prefilter.Add(pattern.form.pattern)
+        if self.patterns:
+            self._prefilter.Compile()
+        self._numbers_of = [index for index, pattern in enumerate(self.patterns) if pattern.number_led]
+        self._numbers = re2.Set.MatchSet(_options())
+        for index in self._numbers_of:
+            self._numbers.Add(self.patterns[index].body)
+        if self._numbers_of:
+            self._numbers.Compile()
 
     def candidates(self, text: bytes) -> list[int]:
         """Which patterns match somewhere in ``text``: the prefilter alone."""
-        return self._prefilter.Match(text) or []
+        return (self._prefilter.Match(text) or []) if self.patterns else []
 
-    def scan(self, text: bytes, start: int, end: int, budget: Budget) -> list[Hit]:
+    def scan(self, text: bytes, start: int, end: int, budget: Budget, least: Confidence | None = None) -> list[Hit]:
         """The hits that begin in ``text[start:end]``; the rest of ``text`` only gives context.
 
-        ``text`` is normalised UTF-8 with a line feed at either end of the whole that it is a window of.
+        ``text`` is normalised UTF-8 with a line feed at either end of the whole that it is a window of.  Hits below
+        ``least``, or ``budget.least``, may be missing.
         """
-        indexes = self._prefilter.Match(text)
-        if not indexes:
-            return []
-        hits: list[Hit] = []
-        for index in indexes:
-            self._exact(index, text, start, end, budget, hits)
+        window = _Window(self, text, start, end, budget, budget.least if least is None else least)
+        if self.lexicons:
+            window.lexicons()
+        led: dict[int, tuple[_Entry, ...]] = {}
+        for index in self.candidates(text):
+            wanted = window.wanted(self.patterns[index])
+            if not wanted:
+                continue
+            if self.patterns[index].number_led:
+                led[index] = wanted
+            else:
+                window.search(index, wanted)
+        if len(led) > _FEW:
+            window.numbers(led)
+        else:
+            for index, wanted in led.items():
+                window.search(index, wanted)
+        hits = window.hits
         if len(hits) > 1:
             hits.sort(key=lambda hit: (hit.start, hit.detector, -hit.confidence))
         return hits
 
-    def _exact(self, index: int, text: bytes, start: int, end: int, budget: Budget, hits: list[Hit]) -> None:
-        entry = self._entries[index]
-        detector = entry.detector
-        left = budget.left(index, certain=entry.alone is Confidence.HIGH)
-        for begin, stop in _occurrences(entry.locate, text, start, end):
+    def at_number(self, text: bytes, begin: int) -> list[int]:
+        """The patterns that match where a number begins."""
+        found = self._numbers.Match(text[begin : begin + MAX_NUMBER])
+        return [self._numbers_of[number] for number in found] if found else []
+
+    def stop_of(self, index: int, text: bytes, begin: int) -> int:
+        """Where the match of pattern ``index`` that begins at ``begin`` ends."""
+        end = min(begin + MAX_NUMBER, len(text))
+        return _before(text, self.patterns[index].here(_HERE, text, begin, end)[0][1])
+
+
+class _Window:
+    """One text being scanned: what is asked of it, and the hits so far."""
+
+    __slots__ = ("_budget", "_end", "_least", "_near", "_reading", "_scanner", "_start", "_text", "hits")
+
+    def __init__(
+        self, scanner: Scanner, text: bytes, start: int, end: int, budget: Budget, least: Confidence
+    ) -> None:
+        self._scanner, self._text, self._start, self._end = scanner, text, start, end
+        self._budget, self._least = budget, least
+        self._reading = Reading(text)
+        self._near: Nearby | None = None
+        self.hits: list[Hit] = []
+
+    @property
+    def near(self) -> Nearby:
+        """The context words of the text, looked for when the first candidate asks."""
+        if self._near is None:
+            self._near = Nearby(self._scanner.context_words, self._reading)
+        return self._near
+
+    def wanted(self, pattern: _Pattern) -> tuple[_Entry, ...]:
+        """Those who ask for ``pattern`` and can get anything from this text that counts."""
+        least = self._least
+        if least is Confidence.LOW:
+            return pattern.entries
+        if pattern.least < least and self.near.isdisjoint(pattern.contexts):
+            return ()
+        return tuple(entry for entry in pattern.entries if entry.alone >= least or entry.context in self.near)
+
+    def lexicons(self) -> None:
+        """Look for the words of all lexicons."""
+        lexicons = self._scanner.lexicons
+        counts: dict[int, int] = {}
+        vocabulary = self._scanner.lexicon_words
+        for begin, stop, phrase in vocabulary.occurrences(self._reading, self._start, self._end):
+            for owner in phrase.owners:
+                lexicon = lexicons[owner]
+                if lexicon.confidence < self._least:
+                    continue
+                # Negative, beside the patterns of detectors.
+                key = -1 - owner
+                left = counts[key] if key in counts else self._budget.left(key, certain=False)
+                if left <= 0:
+                    self._budget.exhausted = True
+                    continue
+                counts[key] = left - 1
+                self.hits.append(Hit(begin, stop, f"lexicon:{lexicon.name}", phrase.key, lexicon.confidence, ""))
+        for key, left in counts.items():
+            self._budget.leave(key, left)
+
+    def search(self, index: int, wanted: tuple[_Entry, ...]) -> None:
+        """Search for one pattern."""
+        pattern = self._scanner.patterns[index]
+        left = self._budget.left(index, certain=pattern.certain)
+        for begin, stop in _occurrences(pattern, self._text, self._start, self._end):
             if left <= 0:
-                budget.exhausted = True
+                self._budget.exhausted = True
                 break
             left -= 1
-            candidate = text[begin:stop]
-            if detector is None:
-                hits.append(Hit(begin, stop, entry.name, candidate.decode("utf-8", "replace"), entry.alone, ""))
+            self._take(wanted, begin, stop)
+        self._budget.leave(index, left)
+
+    def numbers(self, led: dict[int, tuple[_Entry, ...]]) -> None:
+        """Look at the beginning of every number which of the patterns ``led`` match there: the same hits, sooner."""
+        text, scanner, budget = self._text, self._scanner, self._budget
+        left = {index: budget.left(index, certain=scanner.patterns[index].certain) for index in led}
+        for number in _NUMBER.finditer(text, self._start, self._end):
+            begin = number.start()
+            if text[begin - 1 : begin].isalnum():
                 continue
-            proof = budget.proof(detector, candidate)
+            for index in scanner.at_number(text, begin):
+                if index not in left:
+                    continue
+                if left[index] <= 0:
+                    budget.exhausted = True
+                    budget.leave(index, left.pop(index))
+                    continue
+                left[index] -= 1
+                self._take(led[index], begin, scanner.stop_of(index, text, begin))
+            if not left:
+                break
+        for index, rest in left.items():
+            budget.leave(index, rest)
+
+    def _take(self, wanted: tuple[_Entry, ...], begin: int, stop: int) -> None:
+        """Judge the candidate ``begin:stop`` for everybody who asked for it."""
+        candidate = self._text[begin:stop]
+        for entry in wanted:
+            proof = self._budget.proof(entry.detector, candidate)
             if proof is not None:
-                hit = _weigh(entry, detector, proof, text, begin)
-                if hit is not None:
-                    hits.append(hit)
-        budget.leave(index, left)
+                length = proof.length if candidate.isascii() else _bytes_of(candidate, proof.length)
+                self._weigh(entry, proof, begin, begin + length)
+
+    def _weigh(self, entry: _Entry, proof: Proof, begin: int, stop: int) -> None:
+        """How sure a proved candidate is, by what stands around it; nothing when that refutes it."""
+        detector, text = entry.detector, self._text
+        doubts: list[str] = []
+        if detector.refuse or detector.doubt:
+            before, after = text[max(begin - _CONTEXT_BYTES, 0) : begin], text[stop : stop + _CONTEXT_BYTES]
+            around = Surroundings(before, after, text[begin:stop])
+            for refuse in detector.refuse:
+                if refuse(around):
+                    return
+            doubts = [reason for doubt in detector.doubt if (reason := doubt(around))]
+        confidence, reason = min(entry.alone, Confidence.MEDIUM), f"{detector.proof}, no context word"
+        if entry.alone is Confidence.HIGH and not doubts:
+            confidence, reason = Confidence.HIGH, detector.proof
+        elif entry.context >= 0 and (word := self.near.word(entry.context, begin, stop)):
+            confidence, reason = Confidence.HIGH, f'{detector.proof}, near "{word}"'
+        elif doubts:
+            reason = doubts[0]
+        self.hits.append(Hit(begin, stop, detector.name, proof.value, confidence, reason))
 
 
-def _options(lexicon_size: int) -> re2.Options:
+def _bytes_of(candidate: bytes, characters: int) -> int:
+    return len(candidate.decode("utf-8", "replace")[:characters].encode())
+
+
+_DIGIT_FIRST = re.compile(r"(?:\[(?:[0-9]-[0-9]|[0-9])+\]|[0-9]|\(\?:[0-9]+(?:\|[0-9]+)*\))(?!\?|\{0)")
+_LITERAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_INNERMOST = re.compile(r"\([^()]*\)")
+
+
+def _number_led(form: Form) -> bool:
+    """Whether ``form`` can begin only with a digit.  No for some that do."""
+    if not form.bounded or not _DIGIT_FIRST.match(form.body):
+        return False
+    outer, inner = _LITERAL.sub("", form.body), ""
+    while inner != outer:
+        inner, outer = outer, _INNERMOST.sub("", outer)
+    return "|" not in outer
+
+
+def _options() -> re2.Options:
     options = re2.Options()
     # RE2 fails to compile rather than to match when its budget is too small, so this is checked at start.
-    options.max_mem = (16 << 20) + 400 * lexicon_size
+    options.max_mem = 128 << 20
     options.log_errors = False
     return options
 
 
-def _words(words: tuple[str, ...]) -> str:
-    """A pattern for any of ``words`` as whole words, in any case; inner spaces stand for any white space."""
-    spelled = {
-        r"[\s>]{1,8}".join(re2.escape(part) for part in normalise(word.casefold()).decode().split()) for word in words
-    }
-    alternatives = "|".join(sorted(spelled, key=lambda word: (-len(word), word)))
-    return rf"(?i)[^\pL\pM\pN_]({alternatives})[^\pL\pM\pN_]"
+def _width(lead: int) -> int:
+    """How many bytes the UTF-8 character has that begins with ``lead``."""
+    return 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
 
 
-def _occurrences(locate: _Locate, text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Spans of group 1 that begin in ``start:end``, each beginning tried once, overlapping ones included."""
-    position, size = max(start - 8, 0), len(text)
+def _before(text: bytes, position: int) -> int:
+    """Where the character begins that ends at ``position``."""
+    position -= 1
+    while 0x80 <= text[position] < 0xC0:
+        position -= 1
+    return position
+
+
+def _occurrences(pattern: _Pattern, text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where candidates begin in ``start:end``, each beginning tried once, overlapping ones included."""
+    match, bounded, size = pattern.match, pattern.form.bounded, len(text)
+    position = max(start - 8, 0)
     while True:
-        spans = locate(_UNANCHORED, text, position, size)
-        begin, stop = spans[1]
-        if begin < 0 or begin >= end:
+        begin, stop = match(_UNANCHORED, text, position, size)[0]
+        if begin < 0:
+            return
+        if bounded:
+            begin, stop = begin + _width(text[begin]), _before(text, stop)
+        if begin >= end:
             return
         if begin >= start:
             yield begin, stop
-        # A form without bounds begins where its group does, and must not be found there again.
-        position = begin + (spans[0][0] == begin)
-
-
-def _weigh(entry: _Entry, detector: Detector, proof: Proof, text: bytes, begin: int) -> Hit | None:
-    """How sure a proved candidate is, by what stands around it; ``None`` when that refutes it."""
-    stop = begin + proof.length
-    before, after = text[max(begin - _CONTEXT_BYTES, 0) : begin], text[stop : stop + _CONTEXT_BYTES]
-    around = Surroundings(before, after, text[begin:stop])
-    if any(refuse(around) for refuse in detector.refuse):
-        return None
-    doubts = [reason for doubt in detector.doubt if (reason := doubt(around))]
-    if entry.alone is Confidence.HIGH and not doubts:
-        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, detector.proof)
-    word = _context_word(entry.context, around)
-    if word:
-        return Hit(begin, stop, detector.name, proof.value, Confidence.HIGH, f'{detector.proof}, near "{word}"')
-    confidence = min(entry.alone, Confidence.MEDIUM)
-    reason = doubts[0] if doubts else f"{detector.proof}, no context word"
-    return Hit(begin, stop, detector.name, proof.value, confidence, reason)
-
-
-def _context_word(pattern: re2._Regexp | None, around: Surroundings) -> str:
-    """The context word within 300 characters, or an empty string."""
-    if pattern is None:
-        return ""
-    before = around.before.decode("utf-8", "ignore")[-CONTEXT:]
-    after = around.after.decode("utf-8", "ignore")[:CONTEXT]
-    match = pattern.search(f"{before} \x1f {after}".encode())
-    return re.sub(r"\s+", " ", match.group(1).decode("utf-8", "replace")) if match else ""
+        # A form without bounds begins where its match does, and must not be found there again.
+        position = begin if bounded else begin + 1

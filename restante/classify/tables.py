@@ -12,6 +12,7 @@ from typing import Annotated, Final, Self
 import re2
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from restante.classify.detector import EDGE
 from restante.classify.finding import Confidence
 from restante.classify.surroundings import DOUBTS
 from restante.classify.validators import validator_named
@@ -59,25 +60,21 @@ def _not_reserved(value: str) -> str:
     return value
 
 
-def _bounded(pattern: str) -> str:
-    # RE2 has no look-around, so the neighbours are consumed.
-    return f"[^0-9A-Za-z]({pattern})[^0-9A-Za-z]"
-
-
 def check_pattern(written: str) -> str:
     """Refuse what is no RE2, what repeats without end, and what is slow.  Raises ``ValueError``."""
     options = re2.Options()
     options.log_errors = False
     try:
-        groups = re2.compile(written, options).groups
-        program = re2.compile(f"(?i){_bounded(written)}", options)
+        program = re2.compile(f"(?i){EDGE}({written}){EDGE}", options)
+        if not _balanced(written):
+            program = re2.compile(written, options)
     except re2.error as error:
         text = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"is no regular expression of RE2: {text}") from None
     endless = _endless(written)
     if endless:
         raise ValueError(f'repeats without end at "{endless}": give the repetition an end, such as {{0,20}}')
-    if groups:
+    if program.groups > 1:
         raise ValueError("has a capturing group: write (?:…)")
     if program.search("\n\n"):
         raise ValueError("matches where there is nothing: make some of it required")
@@ -92,6 +89,16 @@ def check_pattern(written: str) -> str:
 # Escapes and classes, in which neither a star nor a plus repeats.
 _LITERAL = re.compile(r"\\.|\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\]", re.DOTALL)
 _ENDLESS = re.compile(r"[*+]|\{[0-9]+,\}")
+
+
+def _balanced(pattern: str) -> bool:
+    """Whether no parenthesis closes one that ``pattern`` did not open."""
+    depth = 0
+    for character in re.sub(r"[^()]", "", _LITERAL.sub("", pattern)):
+        depth += 1 if character == "(" else -1
+        if depth < 0:
+            return False
+    return True
 
 
 def _endless(pattern: str) -> str:
@@ -128,12 +135,6 @@ class FormTable(Frozen):
     alone: ConfidenceName = Confidence.MEDIUM
     bounded: bool = True
     case_sensitive: bool = False
-
-    @property
-    def compiled(self) -> str:
-        """The pattern as it is searched: group 1 is the candidate."""
-        flags = "" if self.case_sensitive else "(?i)"
-        return flags + (_bounded(self.pattern) if self.bounded else f"({self.pattern})")
 
 
 class Findable(Frozen):

@@ -12,7 +12,7 @@ from restante.classify.pack_loader import FOLDER, load_packs
 from restante.policy import Lexicon, Policy
 from tests.core.classify_samples import FOUND, LEFT_ALONE
 
-CLASSIFIER = Classifier(Policy.default())
+CLASSIFIER = Classifier(Policy.default(), least=Confidence.LOW)
 HIGH, MEDIUM, LOW = Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW
 
 
@@ -106,7 +106,8 @@ LEXICON = Classifier(
     ],
 )
 def test_lexicon_words_are_whole_and_in_any_case(text: str, expected: list[str]) -> None:
-    assert sorted(hit.detector for hit in findings(text, LEXICON)) == expected
+    own = ("lexicon:project", "lexicon:health")
+    assert sorted(hit.detector for hit in findings(text, LEXICON) if hit.detector in own) == expected
 
 
 def test_a_lexicon_of_ten_thousand_words() -> None:

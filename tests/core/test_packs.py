@@ -107,8 +107,9 @@ def test_a_policy_brings_its_own_detectors(tmp_path: Path) -> None:
     assert len(found) == 3
     pack = policy.catalogue.pack("staff-secrets")
     assert pack is not None
-    assert [sorted(group)[:1] for group in policy.catalogue.groups(pack)] == [["staff-number"], ["id-at-svnr"]]
-    assert "lexicon:projects" in policy.catalogue.groups(pack)[1]
+    first, second = policy.catalogue.groups(pack)
+    assert first == {"staff-number"}
+    assert second >= {"lexicon:projects", "id-at-svnr"}
 
 
 FORM = "[0-9]{3}-[0-9]{3}-[0-9]{5}"

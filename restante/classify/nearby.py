@@ -1,0 +1,54 @@
+"""Which context words stand near a match: whole words that begin and end within 300 characters of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Final
+
+from restante.classify.vocabulary import Reading, Vocabulary
+
+CONTEXT: Final = 300
+"""Characters either side in which a context word counts."""
+
+_LOOK = 4  # occurrences on either side that are looked at: the nearest, but for phrases that overlap
+
+
+class Nearby:
+    """Where the context words of every detector stand in one text."""
+
+    def __init__(self, vocabulary: Vocabulary, reading: Reading) -> None:
+        self._text = reading.text
+        self._found: dict[int, list[tuple[int, int, str]]] = {}
+        for begin, stop, phrase in vocabulary.occurrences(reading, 0, len(reading.text)):
+            for owner in phrase.owners:
+                self._found.setdefault(owner, []).append((begin, stop, phrase.key))
+        for found in self._found.values():
+            found.sort()
+
+    def __contains__(self, context: int) -> bool:
+        return context in self._found
+
+    def isdisjoint(self, contexts: frozenset[int]) -> bool:
+        """Whether no word of ``contexts`` stands anywhere in the text."""
+        return contexts.isdisjoint(self._found)
+
+    def word(self, context: int, begin: int, stop: int) -> str:
+        """The word of ``context`` that stands near ``text[begin:stop]``; an empty string where none does."""
+        found = self._found.get(context)
+        if not found:
+            return ""
+        after = bisect_left(found, (stop,))
+        for _, last, word in found[after : after + _LOOK]:
+            if self._within(stop, last):
+                return word
+        before = bisect_right(found, (begin,))
+        for first, last, word in reversed(found[max(before - _LOOK, 0) : before]):
+            if last <= begin and self._within(first, begin):
+                return word
+        return ""
+
+    def _within(self, begin: int, stop: int) -> bool:
+        """Whether ``text[begin:stop]`` is at most 300 characters."""
+        if stop - begin <= CONTEXT:
+            return True
+        return stop - begin <= 4 * CONTEXT and len(self._text[begin:stop].decode("utf-8", "replace")) <= CONTEXT

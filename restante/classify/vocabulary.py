@@ -1,0 +1,156 @@
+"""Words and phrases, found as whole words in any case, however many there are.
+
+The words of a text are looked up in a table, once; only where one begins a phrase is the rest compared.  Time is linear
+in the text and hardly depends on how many phrases there are, and memory is that of the phrases.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+import re2
+
+from restante.classify.text import normalise
+
+# To lower case, and everything of ASCII that is in no word to a space.
+_TABLE: Final = bytes(
+    ord(chr(byte).lower()) if byte >= 0x80 or chr(byte).isalnum() or byte == ord("_") else 0x20 for byte in range(128)
+) + bytes(range(128, 256))
+_NO_WORD = re2.compile(rb"[^\x00-\x7F\pL\pM\pN]")
+_SPACE = str.maketrans("\n\r\t>\f\v", " " * 6)
+_MOST_SPACE: Final = 8  # white space that may stand between two words of a phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """``key`` is in lower case with single spaces; ``lead`` characters of it stand before its first word."""
+
+    key: str
+    words: frozenset[bytes]
+    needle: bytes
+    lead: int
+    plain: bool
+    owners: frozenset[int]
+
+
+class Reading:
+    """A text as vocabularies see it: normalised UTF-8 with an end of a word at either end, and its words."""
+
+    __slots__ = ("_tokens", "text", "words")
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.words = b""
+        self._tokens: frozenset[bytes] = frozenset()
+
+    @property
+    def tokens(self) -> frozenset[bytes]:
+        """The different words of the text, made when they are first asked for."""
+        if not self.words:
+            self.words = as_words(self.text)
+            self._tokens = frozenset(self.words.split())
+        return self._tokens
+
+
+class Vocabulary:
+    """Phrases, each with numbers of what it belongs to.  Immutable."""
+
+    def __init__(self, phrases: Iterable[tuple[str, int]]) -> None:
+        owners: dict[str, set[int]] = {}
+        for phrase, owner in phrases:
+            owners.setdefault(_folded(normalise(phrase.casefold())), set()).add(owner)
+        by_word: dict[bytes, list[Phrase]] = {}
+        for key in sorted(owners):
+            words = as_words(key.encode())
+            tokens = words.split()
+            if tokens:
+                lead = len(words.decode()) - len(words.decode().lstrip())
+                plain = len(tokens) == 1 and len(tokens[0]) == len(words)
+                # The longest word is the rarest, as a rule: most texts hold none of those.
+                rarest = max(tokens, key=len)
+                phrase = Phrase(key, frozenset(tokens), b" %b " % tokens[0], lead, plain, frozenset(owners[key]))
+                by_word.setdefault(rarest, []).append(phrase)
+        self._by_word: Mapping[bytes, tuple[Phrase, ...]] = {word: tuple(own) for word, own in by_word.items()}
+        self._words = frozenset(self._by_word)
+
+    def occurrences(self, reading: Reading, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
+        """Where phrases begin in ``start:end``: begin, stop, which.  In the order of words, not of the text."""
+        tokens = reading.tokens
+        for word in self._words & tokens:
+            for phrase in self._by_word[word]:
+                if phrase.plain or phrase.words <= tokens:
+                    for begin, stop in _places(reading, phrase, start, end + 4 * phrase.lead):
+                        if start <= begin < end:
+                            yield begin, stop, phrase
+
+
+def _places(reading: Reading, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where ``phrase`` stands, when its first word begins before ``end``."""
+    words, needle = reading.words, phrase.needle
+    size = len(needle) - 2
+    position = words.find(needle, max(start - 1, 0), end + size + 2)
+    while position >= 0:
+        begin = position + 1
+        place = (begin, begin + size) if phrase.plain else _place(reading.text, begin, phrase)
+        if place:
+            yield place
+        position = words.find(needle, begin + size, end + size + 2)
+
+
+def as_words(text: bytes) -> bytes:
+    """``text`` in lower case with everything that is in no word a space, byte for byte as long as it is."""
+    if text.isascii():
+        return text.translate(_TABLE)
+    lower = text.decode("utf-8", "replace").casefold().encode()
+    if len(lower) != len(text):
+        lower = b"".join(map(_same_length, text.decode("utf-8", "surrogateescape")))
+    if _NO_WORD.search(lower):
+        lower = cast("bytes", _NO_WORD.sub(lambda match: b" " * len(match.group()), lower))
+    return lower.translate(_TABLE)
+
+
+def _same_length(character: str) -> bytes:
+    before = character.encode("utf-8", "surrogateescape")
+    after = character.casefold().encode("utf-8", "surrogateescape")
+    return after if len(after) == len(before) else before
+
+
+def _folded(text: bytes) -> str:
+    """Normalised text as the key of a phrase: lower case, single spaces; the mark of a quotation counts as space."""
+    return " ".join(text.decode("utf-8", "replace").casefold().translate(_SPACE).split())
+
+
+def _place(text: bytes, first: int, phrase: Phrase) -> tuple[int, int] | None:
+    """Where ``phrase`` stands in ``text`` when its first word begins at ``first``."""
+    begin = first
+    for _ in range(phrase.lead):
+        begin -= 1
+        while begin > 0 and 0x80 <= text[begin] < 0xC0:
+            begin -= 1
+    if begin < 0:
+        return None
+    spaces = phrase.key.count(" ")
+    rest = text[begin : begin + len(phrase.key.encode()) + spaces * (_MOST_SPACE - 1) + 4].decode("utf-8", "replace")
+    position = 0
+    for character in phrase.key:
+        if character == " ":
+            here = position
+            while position < len(rest) and (rest[position].isspace() or rest[position] == ">"):
+                position += 1
+            if not 0 < position - here <= _MOST_SPACE:
+                return None
+        elif position < len(rest) and rest[position].casefold() == character:
+            position += 1
+        else:
+            return None
+    before = text[max(begin - 4, 0) : begin].decode("utf-8", "ignore")
+    if _joins(rest[position : position + 1]) or _joins(before[-1:]):
+        return None
+    return begin, begin + len(rest[:position].encode())
+
+
+def _joins(character: str) -> bool:
+    return bool(character) and (character == "_" or unicodedata.category(character)[0] in "LMN")
