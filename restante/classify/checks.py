@@ -44,7 +44,7 @@ def is_date(year: int, month: int, day: int) -> bool:
 
 def is_short_date(year: str, month: str, day: str) -> bool:
     """Whether there is such a day in the 19th, 20th or 21st century; ``year`` has two digits."""
-    if not (year + month + day).isdigit():
+    if not all(is_digits(part, 2) for part in (year, month, day)):
         return False
     # 2000 was a leap year, 1900 was none: what fits either fits.
     return is_date(2000 + int(year), int(month), int(day))

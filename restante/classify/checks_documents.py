@@ -89,7 +89,7 @@ def bech32_wallet(value: str) -> bool:
     return residue in {1, 0x2BC830A3}
 
 
-_NUMBERS = re.compile(r"[0-9]+")
+_NUMBERS = re.compile(r"[0-9]{1,9}")
 _WORDS = re.compile(r"[^\W\d_]{3,}")
 
 

@@ -178,7 +178,10 @@ def gr_identity_card(value: str) -> bool:
 def icao(value: str) -> bool:
     """The last character is the check digit of those before it (ICAO Doc 9303, part 3, 4.9)."""
     return (
-        value[-1:].isdigit() and sum(map(numeral, value)) > 0 and weighted(value[:-1], (7, 3, 1)) % 10 == int(value[-1])
+        value.isascii()
+        and value[-1:].isdigit()
+        and sum(map(numeral, value)) > 0
+        and weighted(value[:-1], (7, 3, 1)) % 10 == int(value[-1])
     )
 
 

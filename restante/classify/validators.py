@@ -212,25 +212,10 @@ def _luhn(value: str) -> bool:
 
 def _mod_97(value: str) -> bool:
     """The last two digits are the rest of the others by 97, or 97 minus it (ISO 7064 takes the whole to be 1)."""
-    if not (value.isascii() and value.isdigit() and len(value) > 4):
+    if not (value.isascii() and value.isdigit() and 4 < len(value) <= 1000):
         return False
     body, check = int(value[:-2]), int(value[-2:])
     return int(value) % 97 == 1 or check in {body % 97 or 97, 97 - body % 97}
-
-
-def _npi(value: str) -> bool:
-    """A US National Provider Identifier: Luhn over the number with the prefix 80840 (45 CFR 162.406)."""
-    return len(value) == 10 and value[:1] in {"1", "2"} and bool(stdnum.luhn.is_valid(f"80840{value}"))
-
-
-def _dea(value: str) -> bool:
-    """A registration number of the US Drug Enforcement Administration: two letters, seven digits, the last a check."""
-    digits = value[2:]
-    if len(value) != 9 or not digits.isdigit():
-        return False
-    numbers = [int(digit) for digit in digits]
-    total = numbers[0] + numbers[2] + numbers[4] + 2 * (numbers[1] + numbers[3] + numbers[5])
-    return total % 10 == numbers[6]
 
 
 def _has_entropy(bits: int, value: str) -> bool:
@@ -302,14 +287,12 @@ OWN: Mapping[str, Validator] = MappingProxyType(
         **checks_documents.VALIDATORS,
         **CREDENTIALS,
         "date": whole_as_written(_date),
-        "dea": whole(_dea),
         "github-token": whole_as_written(_github_token),
         "iban": _iban,
         "jwt": whole_as_written(_jwt),
         "luhn": whole(_not_trivial(_luhn)),
         "mixed": whole_as_written(_mixed),
         "mod-97": whole(_not_trivial(_mod_97)),
-        "npi": whole(_not_trivial(_npi)),
         "payment-card": _card,
         "personnummer": whole(_not_trivial(_personnummer)),
     }
