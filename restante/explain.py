@@ -17,7 +17,7 @@ from restante.classify.recorder import TextRecorder
 from restante.envelope import Envelope
 from restante.excerpts import HEADER, LIMIT, ShownReading, readings_of, shown
 from restante.masking import MOST_SOUGHT, masked, plain
-from restante.policy import Policy
+from restante.policy import Circumstances, Policy
 from restante.routing import Decision, RecipientDecision
 from restante.rule_trial import Trial, trials
 
@@ -31,6 +31,7 @@ class Case:
     classification: Classification
     decision: Decision
     recorder: TextRecorder | None = None
+    circumstances: Circumstances | None = None
 
 
 def explain(case: Case, *, text_limit: int = LIMIT) -> dict[str, Any]:
@@ -51,7 +52,9 @@ def explain(case: Case, *, text_limit: int = LIMIT) -> dict[str, Any]:
         "findings": [_finding(finding, readings, within) for finding in case.classification.findings],
         "texts": [_text(reading) for reading in shown(recorder, text_limit)] if recorder else [],
         "texts_complete": recorder.complete if recorder else True,
-        "rules": [_trial(trial) for trial in trials(case.policy, case.classification, case.envelope)],
+        "rules": [
+            _trial(trial) for trial in trials(case.policy, case.classification, case.envelope, case.circumstances)
+        ],
         "recipients": [_recipient(case, recipient, rule) for recipient in case.decision.recipients],
     }
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from restante.classify.finding import Classification, Confidence
 from restante.envelope import Address, Envelope
+from restante.masking import masked, plain
 from restante.policy import Circumstances, Facts, Policy, Rule
 from restante.policy.condition import Condition
 from restante.policy.packs import distinct
@@ -63,7 +64,7 @@ def trials(
             tried.append(Trial(rule.name, Outcome.NOT_REACHED, ()))
         elif deciding is not None and rule.name == deciding.name:
             over = True
-            found = dict.fromkeys(f"{finding.detector} in {finding.place}" for finding in matched)
+            found = dict.fromkeys(f"{one.detector} in {plain(masked(one.place))}" for one in matched)
             tried.append(Trial(rule.name, Outcome.DECIDED, tuple(found) or ("all that it asks for holds",)))
         else:
             tried.append(Trial(rule.name, Outcome.NO_MATCH, tuple(_lacking(rule, facts))))

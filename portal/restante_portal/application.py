@@ -15,7 +15,8 @@ from restante.credentials import Credential, read_credential
 from restante.settings import Settings
 from restante.store.engine import Store
 from restante.vault import Opener, Sealer
-from restante_portal import context, guard, message, pickup, review, signin
+from restante_portal import context, explaining, guard, message, pickup, review, signin
+from restante_portal.explainer import Explainer
 
 FORM_BYTES = 65_536
 
@@ -26,15 +27,18 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
     ``store`` replaces the one named in the settings; ``clock`` gives Unix seconds.  Call it after the fork.
     """
     key = read_credential(settings.credentials, Credential.PORTAL)
+    store = store or Store(settings.database)
     here = context.Portal(
         settings=settings,
-        store=store or Store(settings.database),
+        store=store,
         clock=clock,
         vault=Opener(read_credential(settings.credentials, Credential.VAULT)),
         worker=Sealer("worker", base64.b64decode(settings.vault.worker_public_key)),
         key=key,
+        explainer=Explainer(settings, store),
     )
     app = Flask(__name__)
+    app.request_class = explaining.MemoryRequest
     app.extensions[context.EXTENSION] = here
     app.config.update(
         SECRET_KEY=here.derive("session"),
@@ -54,8 +58,15 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
     app.jinja_env.filters.update(when=_when, size=_size)
     app.jinja_env.globals.update(settings=settings)
     app.jinja_options["autoescape"] = True
+    app.before_request(explaining.make_room)  # before the guards, which read the form
     guard.install(app)
-    for blueprint in (pickup.blueprint, message.blueprint, signin.blueprint, review.blueprint):
+    for blueprint in (
+        pickup.blueprint,
+        message.blueprint,
+        signin.blueprint,
+        review.blueprint,
+        explaining.blueprint,
+    ):
         app.register_blueprint(blueprint)
     _plain_routes(app, here.store)
     if settings.portal.trusted_proxies:

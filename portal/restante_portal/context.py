@@ -15,6 +15,7 @@ from flask import current_app, request, session
 from restante.settings import Settings
 from restante.store.engine import Store
 from restante.vault import Opener, Sealer
+from restante_portal.explainer import Explainer
 from restante_portal.reading import IndexCache
 
 EXTENSION = "restante"
@@ -30,6 +31,7 @@ class Portal:
     vault: Opener = field(repr=False)
     worker: Sealer = field(repr=False)
     key: bytes = field(repr=False)
+    explainer: Explainer = field(repr=False)
     indexes: IndexCache = field(default_factory=IndexCache, repr=False)
 
     @property

@@ -98,12 +98,15 @@ def _listed(here: Portal, row: queue.QueueRow) -> Listed:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
+    """A delivery under review; ``key`` opens its content, and is ``None`` when that is gone."""
+
     review: queue.Review
     key: DataKey | None
 
 
-def _seen(here: Portal, delivery_id: str) -> _Seen:
+def seen_delivery(here: Portal, delivery_id: str) -> Seen:
+    """The delivery of that id, or 404.  Raises ``CannotOpen`` where another vault's key would be needed."""
     if not _ID.fullmatch(delivery_id):
         abort(404)
     try:
@@ -111,13 +114,13 @@ def _seen(here: Portal, delivery_id: str) -> _Seen:
     except queue.NotInQueue:
         abort(404)
     if found.wrapped_key is None:
-        return _Seen(found, None)  # its time is over: what happened stays, the content is gone
-    return _Seen(found, here.vault.unwrap(found.blob_id, found.wrapped_key))
+        return Seen(found, None)  # its time is over: what happened stays, the content is gone
+    return Seen(found, here.vault.unwrap(found.blob_id, found.wrapped_key))
 
 
 def _opened(here: Portal, delivery_id: str, *, taking: int | None = None) -> Opened:
     """The content; ``taking`` is the number of the part that leaves for the reviewer's disk, 0 for all of it."""
-    seen = _seen(here, delivery_id)
+    seen = seen_delivery(here, delivery_id)
     if seen.key is None:
         abort(404)
     opened = Opened.of(here, seen.key, seen.review.size)
@@ -131,7 +134,7 @@ def _opened(here: Portal, delivery_id: str, *, taking: int | None = None) -> Ope
 def message(delivery_id: str) -> str:
     """One message: why it is here, where each copy is, and its content made safe."""
     here = portal()
-    seen = _seen(here, delivery_id)
+    seen = seen_delivery(here, delivery_id)
     content: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     if seen.key is not None:

@@ -40,6 +40,15 @@ def current() -> admins.SignedIn:
     return who
 
 
+def is_signed_in(here: Portal) -> bool:
+    """Whether this request comes from an administrator."""
+    try:
+        admins.signed_in(here.store, request.cookies.get(here.cookie_name(_COOKIE), ""), now=here.clock())
+    except admins.NotSignedIn:
+        return False
+    return True
+
+
 def signed_in_only(view: Callable[_P, _R]) -> Callable[_P, _R | BaseResponse]:
     """Let only administrators pass."""
 
