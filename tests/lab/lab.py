@@ -158,8 +158,6 @@ class Lab:
             records += mail_host(peer.domain, peer.mx, peer.host.ipv4)
         self.dns = DnsServer(self.network, dns_host, self._subdirectory("dns"), self.processes)
         self.dns.start([*records, *self._records])
-        for peer in self._peers.values():
-            peer.await_ready()
         self._start_mta()
 
     def close(self) -> None:
@@ -170,6 +168,8 @@ class Lab:
         atexit.unregister(self.close)
         if self._previous_sigterm is not None:
             signal.signal(signal.SIGTERM, self._previous_sigterm)
+        for peer in self._peers.values():
+            peer.stop()
         if hasattr(self, "processes"):
             self.processes.stop_all()
         if hasattr(self, "sendmail"):
@@ -195,7 +195,6 @@ class Lab:
     def add_peer(self, domain: str, behaviour: str, **changes: Any) -> Peer:
         """Start one more peer for ``domain``, with MX and A records in place at the return."""
         peer = self._launch(PeerSpec(domain, behaviour, changes))
-        peer.await_ready()
         self.dns.replace(*mail_host(peer.domain, peer.mx, peer.host.ipv4))
         return peer
 
@@ -229,9 +228,9 @@ class Lab:
         host = self.network.add_host(spec.label, next(self._numbers))
         directory = self._subdirectory("peers") / spec.label
         shutil.rmtree(directory, ignore_errors=True)  # of an earlier peer with this label, which has left
-        peer = Peer(spec.domain, host, directory, self.authority, self.processes)
+        peer = Peer(spec.domain, host, directory, self.authority)
         self._peers[spec.label] = peer
-        peer.launch(spec.behaviour, **spec.changes)
+        peer.behave(spec.behaviour, **spec.changes)
         return peer
 
     def _start_mta(self) -> None:

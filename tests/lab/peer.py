@@ -1,57 +1,65 @@
-"""``python -m tests.lab.peer``: one scripted SMTP peer on one address and port.
-
-It reads ``control.json`` in its directory at the start and on SIGHUP (``{"sequence", "behaviour", "changes"}``), and
-writes the sequence number to ``applied`` once new connections get that behaviour.  SIGTERM ends it.
-"""
+"""One scripted SMTP peer: the listener in its namespace, a thread of this process for each session."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
-import json
-import os
-import signal
 import socket
 import ssl
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
-from tests.lab.behaviours import Behaviour, Greeting, StartTls, TlsKind, behaviour
+from tests.lab.behaviours import Behaviour, Greeting, StartTls, TlsKind
 from tests.lab.certificates import CertificateKind
+from tests.lab.netns import Host
 from tests.lab.smtpd import Gone, Greylist, Recorder, Session, Wire
+
+PORT = 25
 
 
 class PeerServer:
-    """The listener and what its sessions share."""
+    """The listener of ``name`` on ``host`` and what sessions share; certificates and records are in ``directory``."""
 
-    def __init__(self, name: str, address: tuple[str, int], directory: Path) -> None:
-        self._name, self._address, self._directory = name, address, directory
+    def __init__(self, name: str, host: Host, directory: Path) -> None:
+        self._name, self._host, self._directory = name, host, directory
         self._recorder, self._greylist = Recorder(directory), Greylist()
         self._numbers = itertools.count(1)
         self._conduct = Behaviour(listens=False)
         self._contexts: dict[tuple[CertificateKind, TlsKind], ssl.SSLContext] = {}
         self._since_change = itertools.count()
         self._listener: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._clients: set[socket.socket] = set()
 
-    def apply(self) -> None:
-        """Take over the behaviour in ``control.json`` and say so in ``applied``."""
-        control = json.loads((self._directory / "control.json").read_text(encoding="utf-8"))
-        self._conduct = behaviour(control["behaviour"], control["changes"])
+    def behave(self, conduct: Behaviour) -> None:
+        """Take over ``conduct``: every connection made after the return gets it."""
+        self._conduct = conduct
         self._since_change = itertools.count()
         self._greylist.forget()
-        if self._conduct.listens and self._listener is None:
-            self._listener = socket.create_server(self._address, backlog=256)
+        if conduct.listens and self._listener is None:
+            address = (self._host.ipv4, PORT)
+            self._listener = self._host.call(lambda: socket.create_server(address, backlog=256))
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-        elif not self._conduct.listens and self._listener is not None:
+        elif not conduct.listens:
+            self._stop_listening()
+
+    def stop(self) -> None:
+        """Listen no more, and end every session as if the host had gone."""
+        self._stop_listening()
+        with self._lock:
+            clients = list(self._clients)
+        for client in clients:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
             # Closing alone leaves the accepting thread, and so the port, in place.
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
-        applied = self._directory / "applied.new"
-        applied.write_text(str(control["sequence"]), encoding="ascii")
-        applied.replace(self._directory / "applied")
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -62,6 +70,17 @@ class PeerServer:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        with self._lock:
+            self._clients.add(client)
+        try:
+            self._session(client)
+        except OSError:
+            return  # the client, or the whole host, is gone
+        finally:
+            with self._lock:
+                self._clients.discard(client)
+
+    def _session(self, client: socket.socket) -> None:
         number = next(self._numbers)
         conduct = self._conduct
         earlier = next(self._since_change)
@@ -113,29 +132,3 @@ def server_context(certificate: Path, kind: TlsKind) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(certificate)
     return context
-
-
-def main() -> None:
-    """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(description="A scripted SMTP peer")
-    parser.add_argument("--name", required=True, help="the host name in the banner")
-    parser.add_argument("--listen", required=True, help="the IP address")
-    parser.add_argument("--port", type=int, default=25)
-    parser.add_argument("--directory", type=Path, required=True, help="certificates, control file and records")
-    parser.add_argument("--behaviour", help="start with this behaviour instead of that in control.json")
-    arguments = parser.parse_args()
-    if arguments.behaviour:
-        control = {"sequence": 0, "behaviour": arguments.behaviour, "changes": {}}
-        (arguments.directory / "control.json").write_text(json.dumps(control), encoding="utf-8")
-    expected = {signal.SIGHUP, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, expected)
-    server = PeerServer(arguments.name, (arguments.listen, arguments.port), arguments.directory)
-    server.apply()
-    while signal.sigwait(expected) is signal.SIGHUP:
-        server.apply()
-    # Sessions are daemon threads that may sit in a read; there is nothing to save.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -13,13 +11,11 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from tests.lab.behaviours import behaviour
 from tests.lab.certificates import CertificateAuthority, CertificateKind
 from tests.lab.netns import Host
-from tests.lab.process import Process, Processes
+from tests.lab.peer import PeerServer
 from tests.lab.waiting import wait_until
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-READY_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,52 +58,26 @@ class SessionEvent:
 class Peer:
     """One scripted MTA in its own namespace on port 25."""
 
-    def __init__(
-        self, domain: str, host: Host, directory: Path, authority: CertificateAuthority, processes: Processes
-    ) -> None:
+    def __init__(self, domain: str, host: Host, directory: Path, authority: CertificateAuthority) -> None:
         self.domain = domain
         self.mx = f"mx.{domain}"
         self.host = host
         self._directory = directory
-        self._processes = processes
-        self._process: Process | None = None
-        self._sequence = 0
         directory.mkdir(parents=True)
         for kind in CertificateKind:
             authority.issue(kind, self.mx, directory)
+        self._server = PeerServer(self.mx, host, directory)
 
-    def launch(self, behaviour: str, **changes: Any) -> None:
-        """Start the process without waiting for it; :meth:`await_ready` does."""
-        self._control(behaviour, changes)
-        argv = [sys.executable, "-m", "tests.lab.peer", "--name", self.mx, "--listen", self.host.ipv4]
-        self._process = self._processes.start(
-            f"peer-{self.host.label}", self.host.argv([*argv, "--directory", str(self._directory)]), cwd=REPOSITORY
-        )
-
-    def await_ready(self) -> None:
-        """Wait until the last behaviour asked for is in force.  Raises :class:`LabError`."""
-        process = self._process
-        wait_until(
-            lambda: (process is None or process.require_alive()) and self._applied() == self._sequence,
-            READY_SECONDS,
-            f"peer {self.domain} to take its behaviour",
-        )
-
-    def behave(self, behaviour: str, **changes: Any) -> None:
-        """Change the behaviour; every connection made after the return gets it.
+    def behave(self, name: str, **changes: Any) -> None:
+        """Change the behaviour, or begin with one; every connection made after the return gets it.
 
         ``changes`` are fields of :class:`tests.lab.behaviours.Behaviour`.  Greylisting and counting begin anew.
         """
-        self._control(behaviour, changes)
-        if self._process is not None:
-            self._process.send_signal(signal.SIGHUP)
-        self.await_ready()
+        self._server.behave(behaviour(name, changes))
 
     def stop(self) -> None:
-        """End the process; what was received stays readable."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        """Be gone; what was received stays readable."""
+        self._server.stop()
 
     def reset(self) -> None:
         """Forget what was received so far."""
@@ -152,18 +122,6 @@ class Peer:
         for record in self._records("clear.log"):
             streams.setdefault(record["connection"], []).append(base64.b64decode(record["data"]))
         return b"\n".join(b"".join(pieces) for pieces in streams.values())
-
-    def _control(self, behaviour: str, changes: dict[str, Any]) -> None:
-        self._sequence += 1
-        control = self._directory / "control.new"
-        control.write_text(
-            json.dumps({"sequence": self._sequence, "behaviour": behaviour, "changes": changes}), encoding="utf-8"
-        )
-        control.replace(self._directory / "control.json")
-
-    def _applied(self) -> int:
-        applied = self._directory / "applied"
-        return int(applied.read_text(encoding="ascii")) if applied.exists() else 0
 
     def _records(self, name: str) -> list[dict[str, Any]]:
         path = self._directory / name
