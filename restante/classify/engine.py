@@ -7,12 +7,14 @@ the message and one window of text are in memory at a time.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
+
+from pydantic import BaseModel
 
 from restante.classify.attachments import Attachments, nothing
 from restante.classify.extract.pool import Extractor
-from restante.classify.finding import Classification
+from restante.classify.finding import Classification, Confidence
 from restante.classify.pack_loader import compiled
 from restante.classify.raw import scan_raw
 from restante.classify.scan import Budget, Scanner
@@ -26,12 +28,21 @@ class Classifier:
     """Compiled once from the built-in packs and a Policy; immutable and thread-safe afterwards.
 
     ``block`` is how many bytes are read at a time; it changes nothing in the result.  ``extractor`` reads documents
-    and archives; without one they are findings that say so.
+    and archives; without one they are findings that say so.  Findings below ``least``, which is what the policy asks
+    for when it is left out, may be missing.
     """
 
-    def __init__(self, policy: Policy, *, block: int = 1 << 16, extractor: Extractor | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        block: int = 1 << 16,
+        extractor: Extractor | None = None,
+        least: Confidence | None = None,
+    ) -> None:
         catalogue = policy.catalogue
         self._scanner = Scanner(tuple(map(compiled, catalogue.detectors)), catalogue.lexicons)
+        self._least = _least(policy) if least is None else least
         self._triggers = SenderTriggers(policy.triggers, policy.own_tags, policy.asked_headers)
         self._block = block
         self._extractor = extractor
@@ -44,7 +55,7 @@ class Classifier:
         ``recorder`` looks on; ``waiting`` is called about once a second while an extractor is at work.  Lines end in
         CRLF or LF.  Raises nothing for any bytes; an ``OSError`` of ``source`` itself passes through.
         """
-        session = Session(self._scanner, Budget(), recorder)
+        session = Session(self._scanner, Budget(self._least), recorder)
         session.size = source.seek(0, io.SEEK_END)
         source.seek(0)
         walk = Walk(session, self._triggers, self._block)
@@ -55,3 +66,20 @@ class Classifier:
             source.seek(0)
             scan_raw(session, source, self._block)
         return session.result()
+
+
+def _least(policy: Policy) -> Confidence:
+    """The lowest confidence that a rule or a pack asks for, medium at most: so much tells ambiguous mail apart."""
+    asked = {Confidence.MEDIUM, *_confidences(policy.rule), *_confidences(policy.catalogue.packs)}
+    return min(asked)
+
+
+def _confidences(value: object) -> Iterator[Confidence]:
+    if isinstance(value, Confidence):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _confidences(getattr(value, name))
+    elif isinstance(value, tuple):
+        for member in value:
+            yield from _confidences(member)
