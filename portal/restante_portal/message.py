@@ -80,6 +80,8 @@ def attachment(number: int) -> Response:
     """One attachment, decoded, byte by byte as the sender attached it."""
     here = portal()
     window = _require_window(here)
+    if window.pickup.view_only:
+        abort(404)
     return send_part(_opened(here, window), number, _tag(here, window))
 
 
@@ -88,6 +90,8 @@ def save() -> Response:
     """The whole message, byte by byte as it was sent."""
     here = portal()
     window = _require_window(here)
+    if window.pickup.view_only:
+        abort(404)
     return send_whole(_opened(here, window), _tag(here, window))
 
 

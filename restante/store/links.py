@@ -92,6 +92,7 @@ class Pickup:
     expires_at: float
     summary: bytes = field(repr=False)
     key: DataKey = field(repr=False)
+    view_only: bool = False
 
 
 def mint_link(
@@ -294,6 +295,7 @@ def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pick
         expires_at=message.expires_at,
         summary=key.open_note(message.summary, "summary"),
         key=key,
+        view_only=message.view_only,
     )
 
 

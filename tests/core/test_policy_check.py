@@ -221,7 +221,7 @@ def messages() -> Messages:
 
 
 @pytest.mark.behaviour("D6")
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(conditions=POLICIES)
 def test_what_is_called_unreachable_is_never_reached(
     messages: Messages, conditions: list[list[dict[str, Any]]]

@@ -67,6 +67,8 @@ class Post:
         rule: str = "default",
         days: float = 14,
         vault: Sealer | None = None,
+        view_only: bool = False,
+        four_eyes: bool = False,
     ) -> list[str]:
         """Hold a message; the ids of its deliveries in the order of ``recipients``."""
         key = DataKey.fresh(new_id())
@@ -85,6 +87,8 @@ class Post:
             deadline=0,
             expires_at=self.clock() + days * 86_400,
             always_code=False,
+            view_only=view_only,
+            four_eyes=four_eyes,
             deliveries=tuple(
                 holding.NewDelivery(each, each.rpartition("@")[2], Route.PORTAL, state, "no TLS at any MX host")
                 for each in recipients
