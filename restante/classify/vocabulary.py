@@ -1,4 +1,4 @@
-"""Words and phrases, found as whole words in any case, however many there are.
+"""Words and phrases, found as whole words in any case, however many there are; anywhere where no space ends a word.
 
 The words of a text are looked up in a table, once; only where one begins a phrase is the rest compared.  Time is linear
 in the text and hardly depends on how many phrases there are, and memory is that of the phrases.
@@ -20,6 +20,10 @@ _TABLE: Final = bytes(
     ord(chr(byte).lower()) if byte >= 0x80 or chr(byte).isalnum() or byte == ord("_") else 0x20 for byte in range(128)
 ) + bytes(range(128, 256))
 _NO_WORD = re2.compile(rb"[^\x00-\x7F\pL\pM\pN]")
+# Scripts that put no space between words, or, as Korean does, write particles onto them.
+_SCRIPTS: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\x{30FC}"
+_UNSPACED = re2.compile(f"[{_SCRIPTS}]+")
+_ANY_UNSPACED = re2.compile(f"[{_SCRIPTS}]".encode())
 _SPACE = str.maketrans("\n\r\t>\f\v", " " * 6)
 _MOST_SPACE: Final = 8  # white space that may stand between two words of a phrase
 
@@ -60,13 +64,16 @@ class Vocabulary:
 
     def __init__(self, phrases: Iterable[tuple[str, int]]) -> None:
         owners: dict[str, set[int]] = {}
-        for phrase, owner in phrases:
-            owners.setdefault(_folded(normalise(phrase.casefold())), set()).add(owner)
+        for spelled, owner in phrases:
+            owners.setdefault(_folded(normalise(spelled.casefold())), set()).add(owner)
         by_word: dict[bytes, list[Phrase]] = {}
+        unspaced: list[Phrase] = []
         for key in sorted(owners):
             words = as_words(key.encode())
             tokens = words.split()
-            if tokens:
+            if _UNSPACED.fullmatch(key):
+                unspaced.append(Phrase(key, frozenset(), key.encode(), 0, plain=True, owners=frozenset(owners[key])))
+            elif tokens:
                 lead = len(words.decode()) - len(words.decode().lstrip())
                 plain = len(tokens) == 1 and len(tokens[0]) == len(words)
                 # The longest word is the rarest, as a rule: most texts hold none of those.
@@ -75,6 +82,7 @@ class Vocabulary:
                 by_word.setdefault(rarest, []).append(phrase)
         self._by_word: Mapping[bytes, tuple[Phrase, ...]] = {word: tuple(own) for word, own in by_word.items()}
         self._words = frozenset(self._by_word)
+        self._unspaced = tuple(unspaced)
 
     def occurrences(self, reading: Reading, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
         """Where phrases begin in ``start:end``: begin, stop, which.  In the order of words, not of the text."""
@@ -85,6 +93,18 @@ class Vocabulary:
                     for begin, stop in _places(reading, phrase, start, end + 4 * phrase.lead):
                         if start <= begin < end:
                             yield begin, stop, phrase
+        if self._unspaced and not reading.text.isascii() and _ANY_UNSPACED.search(reading.text):
+            for phrase in self._unspaced:
+                yield from _anywhere(reading.text, phrase, start, end)
+
+
+def _anywhere(text: bytes, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
+    """Where ``phrase`` stands, whatever stands beside it: no mark says where words of its script end."""
+    size = len(phrase.needle)
+    begin = text.find(phrase.needle, start, end + size - 1)
+    while begin >= 0:
+        yield begin, begin + size, phrase
+        begin = text.find(phrase.needle, begin + size, end + size - 1)
 
 
 def _places(reading: Reading, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int]]:
