@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from restante.classify.engine import Classifier
+from restante.classify.extract.from_settings import extractor_from
 from restante.classify.recorder import TextRecorder
 from restante.envelope import Envelope
 from restante.explain import Case, explain
@@ -42,6 +43,7 @@ class Explainer:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings, self._store = settings, store
+        self._extractor = extractor_from(settings.classify)  # starts nothing before the first attachment
         self._lock = threading.Lock()
         self._compiled: _Compiled | None = None
 
@@ -74,7 +76,7 @@ class Explainer:
         stamp = (state.st_mtime_ns, state.st_size) if state else (0, 0)
         if self._compiled is None or self._compiled.stamp != stamp:
             policy = load_policy(path, frozenset(self._settings.internal_domains))
-            self._compiled = _Compiled(stamp, policy, Classifier(policy))
+            self._compiled = _Compiled(stamp, policy, Classifier(policy, extractor=self._extractor))
         return self._compiled
 
     def _stored(self, domains: Iterable[str], now: float) -> dict[str, Evidence]:

@@ -13,8 +13,11 @@ from pathlib import Path
 import click
 
 from restante.cli import Invocation
+from restante.credentials import Credential, read_credential
 from restante.policy import DomainPolicy, Policy, load_policy
+from restante.policy.facts import Acquaintances, Strangers
 from restante.settings import TlsSettings
+from restante.store.correspondents import acquaintances_of
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.tls.agreed import AgreedEngine
@@ -53,6 +56,20 @@ class ReadOnly:
     def put(self, evidence: Evidence) -> None:
         """Keep it until the command ends."""
         self._own.put(evidence)
+
+
+@contextmanager
+def acquaintances(invocation: Invocation) -> Iterator[Acquaintances]:
+    """Whom this site has written to, as the milter knows it; strangers all where that cannot be known here."""
+    if not (invocation.settings_exist and invocation.settings.correspondents.learn):
+        yield Strangers()
+        return
+    settings = invocation.settings
+    store = Store(settings.database)
+    try:
+        yield acquaintances_of(settings, store, read_credential(settings.credentials, Credential.ROUTE))
+    finally:
+        store.close()
 
 
 @contextmanager

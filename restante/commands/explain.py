@@ -20,14 +20,14 @@ from restante.classify.extract.from_settings import extractor_from, require_prog
 from restante.classify.extract.pool import ExtractorPool
 from restante.classify.recorder import TextRecorder
 from restante.cli import Invocation
-from restante.commands.evidence import ReadOnly, evidence_cache, look, stored
+from restante.commands.evidence import ReadOnly, acquaintances, evidence_cache, look, stored
 from restante.envelope import Address, BadAddress, Envelope
 from restante.excerpts import LIMIT
 from restante.explain import Case
 from restante.explain import explain as explanation_of
 from restante.explain_text import render
 from restante.header_envelope import header_envelope
-from restante.policy import Policy, load_policy
+from restante.policy import Circumstances, Policy, load_policy
 from restante.routing import decide, domains_to_judge, matching_rule
 from restante.settings import ClassifySettings
 from restante.tls.evidence import Evidence
@@ -81,10 +81,13 @@ def explain(
     recorder = TextRecorder() if text_limit else None
     with attachments_extractor(invocation) as extractor:
         classification = Classifier(policy, extractor=extractor).classify(source, recorder)
-    rule, matched = matching_rule(policy, classification, envelope)
-    evidence = _evidence(invocation, domains_to_judge(rule, policy, envelope), probe=probe)
-    decision = decide(policy, rule, matched, envelope, evidence)
-    found = explanation_of(Case(policy, envelope, classification, decision, recorder), text_limit=text_limit)
+    with acquaintances(invocation) as known:
+        circumstances = Circumstances(acquaintances=known)
+        rule, matched = matching_rule(policy, classification, envelope, circumstances)
+        evidence = _evidence(invocation, domains_to_judge(rule, policy, envelope), probe=probe)
+        decision = decide(policy, rule, matched, envelope, evidence)
+        case = Case(policy, envelope, classification, decision, recorder, circumstances)
+        found = explanation_of(case, text_limit=text_limit)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

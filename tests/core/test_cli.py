@@ -202,6 +202,29 @@ def test_explain_can_try_another_policy(settings_path: Path) -> None:
     assert "b@there.example -> reject (rule stop)" in result.stdout
 
 
+@pytest.mark.behaviour("C6")
+def test_explain_asks_nobody_and_writes_nothing(settings_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _remember(settings_path, Level.PKIX)
+    policy = settings_path.parent / "cards.toml"
+    policy.write_text('[[rule]]\nname = "cards"\nwhen = [{ detectors = ["payment-card"] }]\n')
+    database = settings_path.parent / "restante.db"
+    before = {path: path.read_bytes() for path in settings_path.parent.glob("*") if path.is_file()}
+
+    def no_network(*_arguments: object) -> None:
+        raise AssertionError("the network was asked")
+
+    for name in ("connect", "sendto", "connect_ex"):
+        monkeypatch.setattr(f"socket.socket.{name}", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    elsewhere = SENSITIVE.replace(b"there.example", b"elsewhere.example")
+    result = restante(settings_path, "explain", "-", "--policy", str(policy), given=elsewhere)
+    assert result.exit_code == 0
+    assert "bob@elsewhere.example -> tls (rule cards): nothing is known of the domain yet" in result.stdout
+    assert "[payment-card: **** **** **** 1111]" in result.stdout
+    assert database in before
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_explain_refuses_what_is_no_address(settings_path: Path) -> None:
     result = restante(settings_path, "explain", "-", "--sender", "a@b", "--recipient", "x\x01@y", given=SENSITIVE)
     assert result.exit_code == 2

@@ -7,6 +7,8 @@ import io
 import json
 import quopri
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from restante.explain import Case, explain
 from restante.explain_text import render
 from restante.header_envelope import header_envelope
 from restante.masking import Span, masked, plain
-from restante.policy import Policy
+from restante.policy import Policy, load_policy
 from restante.routing import decide, matching_rule
 from restante.tls.evidence import Evidence, Level, MxEvidence
 
@@ -243,3 +245,77 @@ def test_the_envelope_of_a_stored_message() -> None:
         "a@x.example", ["b@y.example", "c@z.example"],
     )  # fmt: skip
     assert header_envelope(io.BytesIO(b"\nbody")).sender.text == ""
+
+
+RULES = """
+[[rule]]
+name = "three-cards"
+action = "reject"
+when = [{ detectors = ["payment-card"], count = 3 }]
+
+[[rule]]
+name = "sure-names"
+when = [{ detectors = ["iban"], confidence = "high", places = ["subject"] }]
+
+[[rule]]
+name = "from-hr"
+senders = ["hr.example"]
+when = [{ always = true }]
+
+[[rule]]
+name = "large"
+when = [{ min_size = "1 MB", any = [{ direction = "inbound" }, { attachment_types = ["image/*"] }] }]
+
+[[rule]]
+name = "but-not-freely"
+when = [{ detectors = ["payment-card"], not = { recipients = ["tls.example"] } }]
+
+[[rule]]
+name = "cards"
+when = [{ detectors = ["payment-card"] }]
+
+[[rule]]
+name = "never-reached"
+action = "quarantine"
+when = [{ always = true }]
+"""
+
+
+@pytest.mark.behaviour("C6")
+def test_each_rule_before_the_one_that_decides_says_what_it_lacked(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(RULES)
+    policy = load_policy(tmp_path / "policy.toml")
+    iban = Finding("iban", "body", "****3000", Confidence.HIGH, "check digits", b"2")
+    classification = Classification((replace(CARD, value_digest=b"1"), iban), size=4000)
+    rules = {rule["name"]: rule for rule in explain(_case(classification, policy))["rules"]}
+    assert [(name, rule["outcome"]) for name, rule in rules.items()] == [
+        ("three-cards", "no match"),
+        ("sure-names", "no match"),
+        ("from-hr", "no match"),
+        ("large", "no match"),
+        ("but-not-freely", "no match"),
+        ("cards", "decided"),
+        ("never-reached", "not reached"),
+    ]
+    assert [rule["reasons"] for rule in rules.values()] == [
+        ["needs 3 distinct values of payment-card at high, found 1"],
+        ["needs 1 value of iban at high in subject, found 0 (1 more elsewhere)"],
+        ["the sender a@example.com is none of hr.example"],
+        [
+            "needs 1000000 bytes, has 4000; "
+            + "none of these holds: (needs inbound mail, and this is outgoing) / (no attachment is image/*: there is none)"
+        ],
+        ["what must not hold does: recipients"],
+        ["payment-card in attachment:a\x1b[2J.txt"],
+        [],
+    ]
+
+
+@pytest.mark.behaviour("C6")
+def test_what_is_less_sure_than_a_rule_asks_is_counted_apart(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(RULES)
+    unsure = replace(CARD, confidence=Confidence.MEDIUM, value_digest=b"1")
+    rules = explain(_case(Classification((unsure,)), load_policy(tmp_path / "policy.toml")))["rules"]
+    assert rules[0]["reasons"] == [
+        "needs 3 distinct values of payment-card at high, found 0 (1 more of lower confidence)"
+    ]
