@@ -297,14 +297,12 @@ def test_each_rule_before_the_one_that_decides_says_what_it_lacked(tmp_path: Pat
         ("cards", "decided"),
         ("never-reached", "not reached"),
     ]
+    inbound, pictures = "needs inbound mail, and this is outgoing", "no attachment is image/*: there is none"
     assert [rule["reasons"] for rule in rules.values()] == [
         ["needs 3 distinct values of payment-card at high, found 1"],
         ["needs 1 value of iban at high in subject, found 0 (1 more elsewhere)"],
         ["the sender a@example.com is none of hr.example"],
-        [
-            "needs 1000000 bytes, has 4000; "
-            + "none of these holds: (needs inbound mail, and this is outgoing) / (no attachment is image/*: there is none)"
-        ],
+        [f"needs 1000000 bytes, has 4000; none of these holds: ({inbound}) / ({pictures})"],
         ["what must not hold does: recipients"],
         ["payment-card in attachment:a\x1b[2J.txt"],
         [],
