@@ -105,7 +105,7 @@ def enforce(world: World) -> Iterator[Publish]:
 def test_a_pinned_certificate_proves_the_peer_to_postfix(world: World) -> None:
     peer = world.peer("tls", certificate=CertificateKind.SELF_SIGNED)
     pin(world, peer, digest_of(peer, CertificateKind.SELF_SIGNED))
-    assert "DANE" in world.look(peer.domain)
+    assert "DANE" in world.described(peer.domain)
     world.post(f"bob@{peer.domain}", sender=PROVE)
     (received,) = world.wait_for_mail(peer)
     assert received.tls
@@ -127,7 +127,7 @@ def test_a_peer_that_fails_its_pins_gets_nothing_although_any_tls_would_do(world
 def test_a_host_of_the_policy_that_proves_its_name_gets_its_mail(world: World, enforce: Publish) -> None:
     peer = world.peer("tls")
     enforce(peer, peer.mx)
-    assert "MTA-STS" in world.look(peer.domain)
+    assert "MTA-STS" in world.described(peer.domain)
     world.post(f"bob@{peer.domain}", sender=PROVE)
     (received,) = world.wait_for_mail(peer)
     assert received.tls

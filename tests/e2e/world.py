@@ -29,6 +29,7 @@ from restante.store.models import (
     OutboxJob,
     OutboxState,
 )
+from restante.tls.verdict_client import VerdictClient
 from restante.vault import Opener
 from tests.lab import mail
 from tests.lab.lab import SITE, Lab
@@ -45,6 +46,7 @@ HASTY = "hasty@site.example"  # two seconds of trying, then the portal
 EXCLUSIVE_HASTY = "exclusive-hasty@site.example"  # two seconds of trying, then a bounce
 REFUSED = "refused@site.example"  # whatever is sensitive is refused
 DEADLINE_SECONDS = 2.0
+LOOK_SECONDS = 30.0
 
 # The worker remembers what it saw of a domain, so that each test needs names of its own, for agreements as well.
 _PORTAL_ONLY = tuple(f"portal-only-{number}.example" for number in range(1, 17))
@@ -171,8 +173,13 @@ class World:
         self.look(peer.domain)
         return peer
 
-    def look(self, domain: str) -> str:
-        """Have the domain looked at and its evidence stored; what ``restante domain`` prints."""
+    def look(self, domain: str) -> None:
+        """Have the worker look at the domain, and keep what it sees."""
+        worker = VerdictClient(self.services.settings.worker.socketmap, LOOK_SECONDS)
+        assert domain in worker.ask([domain])
+
+    def described(self, domain: str) -> str:
+        """What ``restante domain`` prints."""
         return self.services.command("domain", domain)
 
     # --- sending -------------------------------------------------------------------------------------------------
