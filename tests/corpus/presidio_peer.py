@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from typing import Any
 
 import presidio_analyzer.predefined_recognizers as predefined  # type: ignore[import-not-found, unused-ignore]
 import spacy  # type: ignore[import-not-found, unused-ignore]
@@ -35,7 +36,8 @@ class BlankEngine(SpacyNlpEngine):  # type: ignore[misc, unused-ignore]
 def registry(languages: tuple[str, ...], entities: set[str]) -> RecognizerRegistry:
     """Each recognizer of ``entities``, once for every language."""
     chosen = RecognizerRegistry(recognizers=[], supported_languages=list(languages))
-    for _name, kind in inspect.getmembers(predefined, inspect.isclass):
+    kinds: list[tuple[str, Any]] = inspect.getmembers(predefined, inspect.isclass)
+    for _name, kind in kinds:
         if not issubclass(kind, EntityRecognizer) or "supported_language" not in inspect.signature(kind).parameters:
             continue
         for language in languages:

@@ -113,22 +113,20 @@ def table(ours: Score, theirs: Score | None) -> str:
         peer = theirs if name in PRESIDIO_NAMES else None
         other = f"{peer.recall(name)} | {peer.precision(name)}" if peer else "— | —"
         rows.append(f"| {name} | {ours.planted[name]} | {ours.recall(name)} | {ours.precision(name)} | {other} |")
-    total = f"{sum(ours.found.values()) / sum(ours.planted.values()):.1%}"
-    rows.append(f"| all | {sum(ours.planted.values())} | {total} | {_all(ours)} | {_shared(theirs)} |")
+    everything = tuple(sorted(ours.planted))
+    rows.append(f"| all of these | {sum(ours.planted.values())} | {_together(ours, everything)} | — | — |")
+    both = tuple(PRESIDIO_NAMES)
+    peer_shares = _together(theirs, both) if theirs else "— | —"
+    rows.append(
+        f"| all that both know | {sum(ours.planted[name] for name in both)} | {_together(ours, both)} | {peer_shares} |"
+    )
     return "\n".join(rows)
 
 
-def _all(score: Score) -> str:
-    found = sum(score.found.values())
-    return f"{found / (found + sum(score.wrong.values())):.1%}"
-
-
-def _shared(theirs: Score | None) -> str:
-    if theirs is None:
-        return "— | —"
-    planted = sum(theirs.planted[name] for name in PRESIDIO_NAMES)
-    found = sum(theirs.found[name] for name in PRESIDIO_NAMES)
-    return f"{found / planted:.1%} | {found / (found + sum(theirs.wrong.values())):.1%}"
+def _together(score: Score, names: tuple[str, ...]) -> str:
+    """Recall and precision over all of ``names``."""
+    planted, found, wrong = (sum(one[name] for name in names) for one in (score.planted, score.found, score.wrong))
+    return f"{found / planted:.1%} | {found / (found + wrong):.1%}"
 
 
 def main() -> int:
