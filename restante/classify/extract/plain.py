@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from restante.classify.extract.job import Job, Part
 
-_RUN = re.compile(rb"[\x20-\x7e\t\r\n\xa0-\xff]{6,}")
+_RUN = re.compile(rb"[\x20-\x7e\t\r\n\x80-\xff]{6,}")
 _WIDE_RUN = re.compile(rb"(?:[\x20-\x7e\t\r\n]\x00){6,}")
 _XMP = re.compile(rb"<x:xmpmeta.{1,262144}?</x:xmpmeta>", re.DOTALL)
-_EDGE = 64 << 10
+_BEYOND = bytes(range(128, 256))
+_EDGE = 16 << 10
 _MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -60,12 +61,13 @@ def say_xmp(job: Job, place: str, content: bytes) -> None:
 
 def say_runs(job: Job, place: str, content: bytes) -> None:
     """Whatever in ``content`` looks like text, one run a line."""
-    runs = [run.strip() for run in _RUN.findall(content)]
+    # In noise, every other byte is beyond ASCII; in text of most charsets with letters of ASCII, few are.
+    runs = [run.strip() for run in _RUN.findall(content) if 4 * len(run.translate(None, _BEYOND)) > 3 * len(run)]
     runs += [run.replace(b"\0", b"").strip() for run in _WIDE_RUN.findall(content)]
     text = b"\n".join(run for run in runs if run)
     if text:
         job.output.text(place)
-        job.output.data(text.decode("latin-1").encode())
+        job.output.data(text)
 
 
 def wide_charsets(head: bytes) -> tuple[str, ...]:
