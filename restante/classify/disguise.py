@@ -14,8 +14,9 @@ from restante.classify.text import occurs
 
 # Groups at the end of one line and the beginning of the next, quotation marks of replies between them.
 _WRAP = rb"[0-9][ ./-]{0,2}\n[ \t>|]*[0-9A-Z]{2}|[A-Z]{2} ?\n[ \t>|]*[0-9]{2}"
-_ALIKE = rb"(?:[0-9][ .-]?){3}[OolI]|[OolI](?:[ .-]?[0-9]){3}"
-_MARKED = rb"[0-9][ ]?(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}[ ]?[0-9]"
+_ALIKE = rb"(?:[0-9OolI|][ .-]?){4}[OolI|](?:[ .-]?[0-9OolI|]){4}|(?:[0-9][ .-]?){6}[OolI|]|[OolI|](?:[ .-]?[0-9]){6}"
+_MARK = rb"(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}"
+_MARKED = rb"[0-9][ .-]?" + _MARK + rb"[ .-]?[0-9]"
 _MIXED = rb"[A-Za-z0-9][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][A-Za-z0-9]"
 _ANY = occurs(b"|".join((_WRAP, _ALIKE, _MARKED)))
 _FOREIGN = occurs(_MIXED)
@@ -23,9 +24,14 @@ _FOREIGN = occurs(_MIXED)
 _WRAPPED = occurs(_WRAP)
 _GROUPS = rb"[0-9A-Z]+(?:[ ./-][0-9A-Z]+)*"
 _JOIN = re2.compile(rb"(" + _GROUPS + rb")([./-]?)[ \t]{0,3}\n[ \t>|]*(" + _GROUPS + rb")")
+_FOLDED = re.compile(rb"\n[ \t]")  # RFC 5545, section 3.1; RFC 6350, section 3.2
 _FEWEST = 8  # characters that an identifier has at least
 _AROUND = 400
-_MARKS = re2.compile(rb"([0-9])[ ]?(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}[ ]?([0-9])")
+_MARKS = (
+    (re2.compile(rb"([0-9]) ?" + _MARK + rb" ?([0-9])"), rb"\1 \2"),
+    (re2.compile(rb"([0-9])" + _MARK + rb"([ .-][0-9])"), rb"\1\2"),
+    (re2.compile(rb"([0-9][ .-])" + _MARK + rb"([0-9])"), rb"\1\2"),
+)
 _RUN = re2.compile(rb"[0-9OolI|](?:[ .-]?[0-9OolI|]){8,40}")
 _TO_DIGITS = bytes.maketrans(b"OolI|", b"00111")
 _ESCAPED = re2.compile(rb"[^\s\"'<>]*%(?:20|2[dD]|3[0-9])[^\s\"'<>]*")
@@ -48,24 +54,28 @@ def disguises(text: str, data: bytes, *, joined: bool = False) -> list[tuple[str
     found: list[tuple[str, bytes | str]] = []
     if joined and " \n" in text.replace("\r\n", "\n"):
         found.append(("lines joined", _SOFT.sub("", text)))
+    if b"BEGIN:VC" in data or b"END:VC" in data:
+        found.append(("lines unfolded", _FOLDED.sub(b"", data).replace(b"\\n", b"\n").replace(b"\\,", b",")))
     if not text.isascii():
         if "\u202e" in text:
             found.append(("right to left", "\n".join(run[::-1] for run in _OVERRIDE.findall(text))))
         if _FOREIGN(data):
             found.append(("look-alike letters", data.decode("utf-8", "replace").translate(_LOOKALIKE)))
-    if not _ANY(data):
-        return found
-    if _WRAPPED(data):
-        joint = _joined(data)
-        if joint:
-            found.append(("lines joined", joint))
-    for name, other in (
-        ("marks between digits", _MARKS.sub(rb"\1 \2", _MARKS.sub(rb"\1 \2", data))),
-        ("look-alike digits", _RUN.sub(_digits, data)),
-    ):
-        if other != data:
-            found.append((name, other))
+    if _ANY(data):
+        others = (
+            ("lines joined", _joined(data) if _WRAPPED(data) else b""),
+            ("marks between digits", _unmarked(data)),
+            ("look-alike digits", _RUN.sub(_digits, data)),
+        )
+        found += [(name, other) for name, other in others if other and other != data]
     return found
+
+
+def _unmarked(data: bytes) -> bytes:
+    # Twice: the digit behind one mark may stand before the next.
+    for pattern, instead in _MARKS * 2:
+        data = pattern.sub(instead, data)
+    return data
 
 
 def _joined(data: bytes) -> bytes:
@@ -98,8 +108,8 @@ def addresses(data: bytes) -> str:
 
 
 def _digits(match: re2._Match) -> bytes:
-    """A run of digits and letters like them, all of it digits, when most of it is."""
+    """A run of digits and letters like them, all of it digits, when there are both."""
     run: bytes = match.group()
     digits = sum(48 <= byte <= 57 for byte in run)
     letters = sum(byte in b"OolI|" for byte in run)
-    return run.translate(_TO_DIGITS) if 0 < letters <= digits else run
+    return run.translate(_TO_DIGITS) if digits and letters else run

@@ -251,11 +251,17 @@ def parse_params(raw: bytes) -> Parameterised:
 
 def _joined(parts: list[tuple[int, bool, bytes]]) -> bytes:
     """The sections of one RFC 2231 parameter, as UTF-8."""
-    charset, data = "", b""
+    charset, data, coded = "", b"", b""
     for position, (_, encoded, section) in enumerate(parts):
         text = section
         if encoded and position == 0 and section.count(b"'") >= 2:
             name, _, text = section.split(b"'", 2)
             charset = name.decode("latin-1")
-        data += unquote_to_bytes(text) if encoded else text
+        if encoded:
+            # Decoded together, since some writers cut between the characters of one code.
+            coded += text
+            continue
+        data += unquote_to_bytes(coded) + text
+        coded = b""
+    data += unquote_to_bytes(coded)
     return _decode(data, charset).encode("utf-8", "replace") if charset else data

@@ -38,7 +38,7 @@ _DASH = re2.compile(rb"[\x{2010}-\x{2015}\x{2212}\x{2043}\x{FE58}\x{FE63}\x{FF0D
 _FOREIGN_DIGIT = re2.compile(rb"[^\P{Nd}0-9]|\p{No}")
 # Line ends of other alphabets, and marks that decorate a letter or digit without changing which one it is.
 _LINE_END = re2.compile(rb"[\x{0085}\x{2028}\x{2029}]")
-_DECORATION = re2.compile(rb"([0-9A-Za-z])[\p{Mn}\p{Me}]+")
+_DECORATION = re2.compile(rb"([\n -~])[\p{Mn}\p{Me}]+")
 # Characters that case folding makes longer, which no pattern can do for itself; the sharp s, which is frequent, apart.
 _LONGER = re2.compile(
     "".join(("[", *(c for c in map(chr, range(0xE0, 0x20000)) if len(c.casefold()) > 1 and c != "ß"), "]")).encode()

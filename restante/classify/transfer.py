@@ -6,10 +6,13 @@ They never raise.  What a strict decoder would refuse is decoded the lenient way
 from __future__ import annotations
 
 import binascii
+import re
 from typing import Protocol
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _WHITE = b" \t\r\n"
+_PADDED_BREAK = re.compile(rb"=[ \t]+\r?\n")
+_BARE_BREAK = re.compile(rb"=\r(?!\n)")
 _NOT_ALPHABET = bytes(set(range(256)) - set(_ALPHABET) - {ord("=")})
 
 
@@ -106,12 +109,22 @@ class QuotedPrintable:
             equals = data.rfind(b"=", len(data) - 2)
             end = equals if equals >= 0 else len(data)
         self._carry = data[end:]
-        return binascii.a2b_qp(data[:end])
+        return self._decode(data[:end])
 
     def close(self) -> bytes:
         """The last line."""
         carry, self._carry = self._carry, b""
-        return binascii.a2b_qp(carry)
+        return self._decode(carry)
+
+    def _decode(self, data: bytes) -> bytes:
+        if b"= " in data or b"=\t" in data:
+            # White space at the end of a line was added on the way (RFC 2045, section 6.7, rule 3).
+            data = _PADDED_BREAK.sub(b"=\n", data)
+        if b"=\r" in data and _BARE_BREAK.search(data):
+            # Python's decoder would drop the rest of the line; some readers take it for a soft break, others do not.
+            self.defect = self.defect or "a bare carriage return in quoted-printable"
+            data = _BARE_BREAK.sub(b"=\n", data)
+        return binascii.a2b_qp(data)
 
 
 def decoder_for(encoding: str) -> Decoder:

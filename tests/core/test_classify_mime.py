@@ -16,6 +16,7 @@ from restante.policy import Policy, Triggers
 
 CARD = "4111 1111 1111 1111"
 CLASSIFIER = Classifier(Policy.default())
+THOROUGH = Classifier(Policy.default(), least=Confidence.LOW)
 
 
 def classify(message: bytes, classifier: Classifier = CLASSIFIER) -> Classification:
