@@ -23,7 +23,7 @@ from odf.table import Table, TableCell, TableRow
 from odf.text import P
 from openpyxl.comments import Comment
 
-from tests.core.compound import outlook, slides, winmail, word, workbook
+from tests.core.compound import compound, outlook, slides, winmail, word, workbook
 
 CARD = "4111 1111 1111 1111"
 CARD_NUMBER = CARD.replace(" ", "")
@@ -213,6 +213,11 @@ def hidden_member() -> bytes:
     return outer[:directory] + local + bytes(end)
 
 
+def _encrypted_letter() -> bytes:
+    """What Office makes of a document with a password ([MS-OFFCRYPTO], section 2.3)."""
+    return compound({"EncryptionInfo": b"\4\0\4\0", "EncryptedPackage": bytes(range(256)) * 20})
+
+
 # What is read, by the name that the attachment has.
 FOUND: dict[str, Callable[[], bytes]] = {
     "page.pdf": lambda: pdf(lambda one: one.cell(text=CARD)),
@@ -270,7 +275,7 @@ SEALED: dict[str, tuple[Callable[[], bytes], str]] = {
     "encrypted.zip": (encrypted_zip, "encrypted"),
     "encrypted.pdf": (encrypted_pdf, "encrypted"),
     "encrypted.7z": (lambda: seven_zipped("a.txt", PLAIN, "x"), "encrypted"),
-    "encrypted.docx": (lambda: letter_encrypted(), "encrypted"),
+    "encrypted.docx": (_encrypted_letter, "encrypted"),
     "archive.rar": (lambda: b"Rar!\x1a\x07\x01\x00" + bytes(range(1, 200)), "RAR"),
     "cut.pdf": (lambda: pdf(lambda one: one.cell(text=CARD))[:400], "PDF"),
     "damaged.doc": (lambda: word(CARD)[:1500], "damaged"),
@@ -281,13 +286,6 @@ SEALED: dict[str, tuple[Callable[[], bytes], str]] = {
         "unknown",
     ),
 }
-
-
-def letter_encrypted() -> bytes:
-    """What Office makes of a document with a password ([MS-OFFCRYPTO], section 2.3)."""
-    from tests.core.compound import compound
-
-    return compound({"EncryptionInfo": b"\4\0\4\0", "EncryptedPackage": bytes(range(256)) * 20})
 
 
 # What has nothing to say, and is no cause for doubt.
