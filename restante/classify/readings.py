@@ -13,7 +13,8 @@ from dataclasses import replace
 from restante.classify.disguise import addresses, disguises
 from restante.classify.finding import QUOTED
 from restante.classify.markup import declared_charset, hold_back, unescape, visible
-from restante.classify.scan import CONTEXT, MARGIN, Budget, Hit, Scanner
+from restante.classify.nearby import CONTEXT
+from restante.classify.scan import MARGIN, Budget, Hit, Scanner
 from restante.classify.text import codec_of, is_wide, normalise
 
 WINDOW = 1 << 16

@@ -13,8 +13,9 @@ from typing import Protocol
 from restante.classify.detector import mask
 from restante.classify.finding import QUOTED, Classification, Confidence, Finding
 from restante.classify.headers import HeaderBlock, decode_words, text_of
+from restante.classify.nearby import CONTEXT
 from restante.classify.readings import Observe, TextScan
-from restante.classify.scan import CONTEXT, Budget, Hit, Scanner
+from restante.classify.scan import Budget, Hit, Scanner
 from restante.classify.text import normalise
 
 MAX_CERTAIN = 10_000  # findings of high confidence that one detector may report; a rule can count that far
@@ -78,7 +79,7 @@ class Session:
         self._counts: dict[tuple[str, bool], int] = {}
         self._notable = 0
         self.subject = ""
-        self.trigger_tag = ""
+        self.subject_tags: list[str] = []
         self.attachments: list[str] = []
         self.attachment_types: list[str] = []
         self.headers: list[tuple[str, str]] = []
@@ -203,9 +204,10 @@ class Session:
         return Classification(
             tuple(self._findings.values()),
             self.subject,
-            self.trigger_tag,
+            self.subject_tags[0] if self.subject_tags else "",
             tuple(self.attachments),
             tuple(self.attachment_types),
             tuple(self.headers),
             self.size,
+            tuple(self.subject_tags),
         )
