@@ -33,6 +33,7 @@ _OWN = {
     "domain": "restante.commands.domain:domain",
     "explain": "restante.commands.explain:explain",
     "init": "restante.commands.init:init",
+    "phrase": "restante.commands.phrase:phrase",
     "policy": "restante.commands.policy:policy",
     "postfix": "restante.commands.postfix:postfix",
     "replay": "restante.commands.replay:replay",

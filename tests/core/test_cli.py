@@ -26,6 +26,7 @@ COMMANDS = (
     "explain",
     "init",
     "milter",
+    "phrase",
     "policy",
     "portal",
     "postfix",

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as email_policy
@@ -18,7 +19,15 @@ import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import update
 
-from restante.settings import HostPort, NoticeSettings, PortalSettings, Settings, VaultSettings, WorkerSettings
+from restante.settings import (
+    HostPort,
+    NoticeSettings,
+    PortalSettings,
+    Settings,
+    SmsSettings,
+    VaultSettings,
+    WorkerSettings,
+)
 from restante.store import fresh, holding, links
 from restante.store.models import DeliveryState, OutboxJob
 from restante.tls.evidence import Evidence
@@ -72,7 +81,7 @@ class Mailbox:
 class Office:
     """A store, an MTA that can be up or down, and the worker's jobs."""
 
-    def __init__(self, folder: Path, **worker: Any) -> None:
+    def __init__(self, folder: Path, sms: SmsSettings | None = None, **worker: Any) -> None:
         self.holder = Holder(f"sqlite:///{folder}/restante.db")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -88,6 +97,8 @@ class Office:
             portal=PortalSettings(url="https://pickup.site.example"),
             notice=NoticeSettings(sender="restante@site.example"),
             worker=WorkerSettings(submit=endpoint, reinject_tls=endpoint, retry_first_seconds=0.01, **worker),
+            credentials=folder,
+            sms=sms,
         )
         opener = self.holder.keys.worker_opener
         internal = frozenset(settings.internal_domains)
@@ -108,9 +119,10 @@ class Office:
         controller.start()
         return controller
 
-    def hold(self, *recipients: str) -> list[str]:
+    def hold(self, *recipients: str, **changes: Any) -> list[str]:
         """Hold a message sent just now; the ids of its deliveries."""
         request = self.holder.request(*((one, DeliveryState.HELD) for one in recipients), expires_at=time.time() + 9999)
+        request = replace(request, **changes)
         return [one.id for one in self.holder.deliveries(self.holder.hold(request, now=time.time()))]
 
     def opens(self, token: str, code: str) -> bool:

@@ -41,6 +41,7 @@ url = "{portal.url}"
 listen = "{portal.listen}"
 workers = {portal.workers}
 threads = {portal.threads}
+trusted_proxies = {portal.trusted_proxies}
 [notice]
 sender = "{settings.notice.sender}"
 contact = "{settings.notice.contact}"
