@@ -363,3 +363,41 @@ def test_a_hostile_letter_fetches_nothing_and_runs_nothing(chromium: Browser, of
     assert {address.partition("/p/")[0].partition("/message")[0].partition("/static")[0] for address in fetched} <= {
         office.settings.portal.url
     }
+
+
+ATTACK = (
+    b"From: anna@clinic.example\r\nTo: rita@patients.example\r\nSubject: <script>alert(1)</script>\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"
+    b"<p onclick=alert(2)>Karte <b>4111</b>111111111111</p><img src=x onerror=alert(3)><svg/onload=alert(4)>\r\n"
+    b"--b\r\nContent-Type: text/plain\r\n"
+    b'Content-Disposition: attachment; filename="<img src=x onerror=alert(5)>"\r\n\r\n'
+    b"</mark></div><script>alert(6)</script> 4111-1111-1111-1111\r\n--b--\r\n"
+)
+
+
+@pytest.mark.behaviour("C6")
+def test_an_explanation_of_an_attack_runs_no_script(chromium: Browser, office: Post, tmp_path: Path) -> None:
+    delivery_id = office.hold(ATTACK, state=DeliveryState.QUARANTINED)[0]
+    context = chromium.new_context()
+    visit = Visit(context, office, "explain")
+    page = visit.page
+    alarms: list[str] = []
+    page.on("dialog", lambda dialog: (alarms.append(dialog.message), dialog.dismiss()))
+    _sign_in(visit)
+    visit.go(f"/admin/messages/{delivery_id}/explain")
+    visit.look("ask")
+    page.get_by_label("Reason").fill("looking at an attack")
+    page.get_by_role("button", name="Explain").click()
+    page.get_by_role("heading", name="What was read").wait_for(timeout=60_000)
+    assert page.locator("main script, main img, main svg, main [onclick], main iframe").count() == 0
+    assert page.get_by_text("payment-card: ************1111").first.is_visible()
+    visit.look("explanation")
+    page.get_by_role("link", name="Explain a file").click()
+    visit.look("file")
+    (tmp_path / "attack.eml").write_bytes(ATTACK)
+    page.get_by_label("Message").set_input_files(tmp_path / "attack.eml")
+    page.get_by_role("button", name="Explain").click()
+    page.get_by_role("heading", name="What was read").wait_for(timeout=60_000)
+    assert "rita@patients.example" in page.get_by_role("heading", level=3).first.inner_text()
+    assert alarms == []
+    context.close()
