@@ -225,7 +225,7 @@ class Session(Milter.Base):
         if self._expanded & {*plan.removed, *plan.secured}:
             log.error("local-recipient", queue_id=envelope.client_id, remedy="add its domain to internal_domains")
             return self._defer()
-        subject = self._subject_without_tag(classification.trigger_tag)
+        subject = self._subject_without(classification.subject_tags)
         if plan.removed:
             self._hold(plan, classification, decision, now)
         # Only now, with everything committed, is the MTA told to forget anything.
@@ -309,16 +309,18 @@ class Session(Milter.Base):
         message_id, queue_id = self._message.header("Message-ID") or b"", self._queue_id().encode()
         return bool(message_id) and (not queue_id or queue_id not in message_id)
 
-    def _subject_without_tag(self, tag: str) -> str | None:
-        """The subject to send where the sender's tag is taken out; ``None`` where nothing is to change."""
+    def _subject_without(self, tags: tuple[str, ...]) -> str | None:
+        """The subject to send where the sender's tags are taken out; ``None`` where nothing is to change."""
         value = self._message.header("Subject")
-        if not tag or value is None:
+        if not tags or value is None:
             return None
         try:
             text = str(make_header(decode_header(value.decode("utf-8"))))
         except (UnicodeDecodeError, LookupError, ValueError):
             return None  # unreadable: leave it as the sender wrote it
-        shorter = " ".join(text.replace(tag, "", 1).split())
+        for tag in tags:
+            text = text.replace(tag, "", 1)
+        shorter = " ".join(text.split())
         encoded = shorter if shorter.isascii() else Header(shorter, "utf-8").encode(linesep="\n")
         self._message.replace_header("Subject", encoded.encode("ascii"))
         return encoded

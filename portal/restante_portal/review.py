@@ -17,6 +17,7 @@ from flask import Blueprint, Response, abort, flash, redirect, render_template, 
 from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import holding, queue
+from restante.store.approval import SameReviewer
 from restante.store.delivered import of_message
 from restante.store.models import DeliveryState
 from restante.vault import CannotOpen, DataKey
@@ -237,7 +238,7 @@ def _do(here: Portal, action: str, perform: Act, chosen: list[str]) -> None:
             counts["done" if perform(here, delivery_id) is not False else "approved"] += 1
         except holding.IllegalTransition:
             late.append(delivery_id)
-        except holding.SameReviewer:
+        except SameReviewer:
             counts["same-reviewer"] += 1
         except CannotOpen:
             counts["unreadable"] += 1

@@ -51,7 +51,7 @@ class Classification:
     ``subject`` is the decoded subject, for the sealed summary only.  ``trigger_tag`` is the subject tag that the
     sender wrote, exactly as found, to be removed before sending; empty when there was none.  ``attachment_types`` are
     the media types that ``attachments`` claim to have, one for each.  ``headers`` are the fields, names in lower case,
-    that the policy asks about.  ``size`` is in bytes.
+    that the policy asks about.  ``size`` is in bytes.  ``subject_tags`` are all tags to be removed, the first included.
     """
 
     findings: tuple[Finding, ...]
@@ -61,3 +61,4 @@ class Classification:
     attachment_types: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     size: int = 0
+    subject_tags: tuple[str, ...] = ()

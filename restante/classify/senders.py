@@ -11,6 +11,7 @@ from restante.classify.session import Session
 from restante.classify.text import normalise
 from restante.policy import Triggers
 
+MOST_TAGS = 20  # tags of one kind that are taken out of a subject
 MAX_ASKED = 65_536  # bytes of one header field that rules look into
 
 _OFF = frozenset({"", "no", "false", "0", "off", "none"})
@@ -57,15 +58,20 @@ class SenderTriggers:
         for pattern, detector in ((self._tag, "trigger-subject"), (self._own_tag, "subject-tag")):
             if pattern is None:
                 continue
-            match = pattern.search(subject) or pattern.search(normalise(subject).decode("utf-8", "replace"))
-            if match:
-                session.trigger_tag = session.trigger_tag or match.group()
+            found = list(pattern.finditer(subject)) or list(pattern.finditer(_plain(subject)))
+            for match in found[:MOST_TAGS]:
+                session.subject_tags.append(match.group())
                 self._found(session, detector, "subject", match.group())
 
     @staticmethod
     def _found(session: Session, detector: str, place: str, value: str) -> None:
         shown = "".join(character for character in value[:40] if character.isprintable())
         session.note(detector, place, Confidence.HIGH, "the sender asks for protection", shown)
+
+
+def _plain(text: str) -> str:
+    """``text`` as detectors see it: a tag may be written in letters that only look like those of the policy."""
+    return normalise(text).decode("utf-8", "replace")
 
 
 def _tags(words: Iterable[str]) -> re.Pattern[str] | None:

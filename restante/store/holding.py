@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from restante.access import CodeWay, NoticeForm
 from restante.routing import Route
 from restante.store import audit
+from restante.store.approval import agreed
 from restante.store.blobs import destroy_blob, put_blob
 from restante.store.engine import Store, new_id
 from restante.store.models import (
@@ -60,10 +61,6 @@ class IllegalTransition(Exception):
     def __init__(self, delivery_id: str, wanted: DeliveryState) -> None:
         super().__init__(f"delivery {delivery_id} can no longer become {wanted}")
         self.delivery_id, self.wanted = delivery_id, wanted
-
-
-class SameReviewer(Exception):
-    """The message needs two reviewers, and this one was the first.  Nothing was changed: somebody else must release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,37 +366,13 @@ def _destroy_when_finished(session: Session, message_id: str) -> None:
     session.execute(update(OutboxJob).where(OutboxJob.message_id == message_id).values(sealed=None))
 
 
-def _agreed(session: Session, delivery_id: str, to: DeliveryState, actor: str, now: float) -> bool:
-    """Whether a release needs nobody else.  Where two reviewers are needed, the first one's word is recorded.
-
-    Raises :class:`SameReviewer` and :class:`IllegalTransition`.
-    """
-    delivery = session.get(Delivery, delivery_id)
-    if delivery is None or not delivery.message.four_eyes:
-        return True
-    approve = update(Delivery).where(
-        Delivery.id == delivery_id, Delivery.state == S.QUARANTINED, Delivery.approved_by.is_(None)
-    )
-    changed = session.execute(approve.values(approved_by=actor, approved_at=now))
-    session.refresh(delivery)
-    if isinstance(changed, CursorResult) and changed.rowcount == 1:
-        ids = {"message_id": delivery.message_id, "delivery_id": delivery_id}
-        audit.record(session, now, actor, "approved-release", **ids, to=to)
-        return False
-    if delivery.state != S.QUARANTINED:
-        raise IllegalTransition(delivery_id, to)
-    if delivery.approved_by == actor:
-        raise SameReviewer
-    return True
-
-
 def release_to_portal(store: Store, delivery_id: str, *, actor: str, now: float) -> bool:
     """A reviewer lets the recipient pick the message up: quarantined → held, and the notices are queued.
 
-    False where that was the first of the two reviewers whom the message needs.  Raises :class:`SameReviewer`.
+    False where that was the first of the two reviewers whom the message needs.  Raises ``SameReviewer``.
     """
     with store.write() as session:
-        if not _agreed(session, delivery_id, S.HELD, actor, now):
+        if not agreed(session, delivery_id, S.HELD, actor, now):
             return False
         delivery = _move(session, delivery_id, S.HELD, actor, now)
         payload = {"deliveries": [delivery_id], "cause": "released"}
@@ -412,11 +385,11 @@ def release_to_tls(
 ) -> bool:
     """A reviewer sends the message on under mandatory TLS: quarantined → handover.
 
-    False where that was the first of the two reviewers whom the message needs.  Raises :class:`SameReviewer`.  The data
+    False where that was the first of the two reviewers whom the message needs.  Raises ``SameReviewer``.  The data
     key is re-sealed to the worker, which can open nothing else.  Raises ``CannotOpen`` before any change.
     """
     with store.write() as session:
-        if not _agreed(session, delivery_id, S.HANDOVER, actor, now):
+        if not agreed(session, delivery_id, S.HANDOVER, actor, now):
             return False
         delivery = _move(session, delivery_id, S.HANDOVER, actor, now, only_from=S.QUARANTINED)
         message = session.get_one(Message, delivery.message_id)

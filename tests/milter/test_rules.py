@@ -187,6 +187,8 @@ def test_a_subject_tag_of_one_rule_is_removed_before_sending(site: Installation)
     answer = site.ask(letter(CARD, subject="[Public] the card of the fair", number=15), "bob@gmail.com")
     assert sent(answer)
     assert answer.changed == [("Subject", "the card of the fair")]
+    answer = site.ask(letter(CARD, subject="[secure] the card [public] of the fair", number=16), "bob@gmail.com")
+    assert answer.changed == [("Subject", "the card of the fair")]
 
 
 def locked_zip() -> bytes:

@@ -11,6 +11,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from restante.store import admins, holding
+from restante.store.approval import SameReviewer
 from restante.store.models import AuditRecord, DeliveryState
 from tests.portal import letters
 from tests.portal.conftest import Browser, Post
@@ -77,7 +78,7 @@ def test_two_who_release_at_once_are_two_reviewers_and_one_who_does_is_not(post:
             together.wait(10)
             try:
                 seen.append(holding.release_to_portal(post.store, delivery, actor=actor, now=post.clock()))
-            except holding.SameReviewer:
+            except SameReviewer:
                 seen.append("same")
 
         threads = [threading.Thread(target=release, args=(actor,)) for actor in actors]
