@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Final
 
-from restante.classify.vocabulary import Reading, Vocabulary
+from restante.classify.vocabulary import Reading
 
 CONTEXT: Final = 300
 """Characters either side in which a context word counts."""
@@ -16,21 +16,14 @@ _LOOK = 4  # occurrences on either side that are looked at: the nearest, but for
 class Nearby:
     """Where the context words of every detector stand in one text."""
 
-    def __init__(self, vocabulary: Vocabulary, reading: Reading) -> None:
+    def __init__(self, reading: Reading) -> None:
         self._text = reading.text
         self._found: dict[int, list[tuple[int, int, str]]] = {}
-        for begin, stop, phrase in vocabulary.occurrences(reading, 0, len(reading.text)):
-            for owner in phrase.owners:
-                self._found.setdefault(owner, []).append((begin, stop, phrase.key))
+        for begin, stop, phrase in reading.context_words():
+            for context in phrase.contexts:
+                self._found.setdefault(context, []).append((begin, stop, phrase.key))
         for found in self._found.values():
             found.sort()
-
-    def __contains__(self, context: int) -> bool:
-        return context in self._found
-
-    def isdisjoint(self, contexts: frozenset[int]) -> bool:
-        """Whether no word of ``contexts`` stands anywhere in the text."""
-        return contexts.isdisjoint(self._found)
 
     def word(self, context: int, begin: int, stop: int) -> str:
         """The word of ``context`` that stands near ``text[begin:stop]``; an empty string where none does."""

@@ -79,7 +79,7 @@ _UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
 _HERE = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
 _NUMBER = re.compile(rb"[0-9]+")
 MAX_NUMBER = 8192  # bytes that the match of a form may take: more than it has instructions
-_FEW = 2  # so many patterns are searched for one by one sooner than every number is looked at
+_FEW = 8  # so many patterns are searched for one by one sooner than every number is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,8 @@ class Scanner:
 
     def __init__(self, detectors: tuple[Detector, ...], lexicons: tuple[Lexicon, ...] = ()) -> None:
         self.lexicons = lexicons
-        contexts = {context: index for index, context in enumerate({detector.context: None for detector in detectors})}
-        self.context_words = Vocabulary((word, index) for words, index in contexts.items() for word in words)
-        self.lexicon_words = Vocabulary(
-            (word, index) for index, lexicon in enumerate(lexicons) for word in lexicon.words
-        )
+        contexts = {words: index for index, words in enumerate({detector.context: None for detector in detectors})}
+        self.vocabulary = Vocabulary((lexicon.words for lexicon in lexicons), contexts)
         asked: dict[tuple[str, bool], tuple[Form, list[_Entry]]] = {}
         for detector in detectors:
             context = contexts[detector.context] if detector.context else -1
@@ -163,10 +160,11 @@ class Scanner:
             window.lexicons()
         led: dict[int, tuple[_Entry, ...]] = {}
         for index in self.candidates(text):
-            wanted = window.wanted(self.patterns[index])
+            pattern = self.patterns[index]
+            wanted = window.wanted(pattern)
             if not wanted:
                 continue
-            if self.patterns[index].number_led:
+            if pattern.number_led:
                 led[index] = wanted
             else:
                 window.search(index, wanted)
@@ -201,15 +199,22 @@ class _Window:
     ) -> None:
         self._scanner, self._text, self._start, self._end = scanner, text, start, end
         self._budget, self._least = budget, least
-        self._reading = Reading(text)
+        self._reading: Reading | None = None
         self._near: Nearby | None = None
         self.hits: list[Hit] = []
 
     @property
+    def reading(self) -> Reading:
+        """The words of the text, looked at when they are first asked for."""
+        if self._reading is None:
+            self._reading = self._scanner.vocabulary.read(self._text)
+        return self._reading
+
+    @property
     def near(self) -> Nearby:
-        """The context words of the text, looked for when the first candidate asks."""
+        """Where its context words stand, looked for when the first candidate asks."""
         if self._near is None:
-            self._near = Nearby(self._scanner.context_words, self._reading)
+            self._near = Nearby(self.reading)
         return self._near
 
     def wanted(self, pattern: _Pattern) -> tuple[_Entry, ...]:
@@ -217,16 +222,16 @@ class _Window:
         least = self._least
         if least is Confidence.LOW:
             return pattern.entries
-        if pattern.least < least and self.near.isdisjoint(pattern.contexts):
-            return ()
-        return tuple(entry for entry in pattern.entries if entry.alone >= least or entry.context in self.near)
+        contexts = self.reading.contexts
+        if pattern.least >= least or not contexts.isdisjoint(pattern.contexts):
+            return tuple(entry for entry in pattern.entries if entry.alone >= least or entry.context in contexts)
+        return ()
 
     def lexicons(self) -> None:
         """Look for the words of all lexicons."""
         lexicons = self._scanner.lexicons
         counts: dict[int, int] = {}
-        vocabulary = self._scanner.lexicon_words
-        for begin, stop, phrase in vocabulary.occurrences(self._reading, self._start, self._end):
+        for begin, stop, phrase in self.reading.lexicon_words(self._start, self._end):
             for owner in phrase.owners:
                 lexicon = lexicons[owner]
                 if lexicon.confidence < self._least:
@@ -303,7 +308,8 @@ class _Window:
             confidence, reason = Confidence.HIGH, f'{detector.proof}, near "{word}"'
         elif doubts:
             reason = doubts[0]
-        self.hits.append(Hit(begin, stop, detector.name, proof.value, confidence, reason))
+        if confidence >= self._least:
+            self.hits.append(Hit(begin, stop, detector.name, proof.value, confidence, reason))
 
 
 def _bytes_of(candidate: bytes, characters: int) -> int:

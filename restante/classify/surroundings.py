@@ -16,7 +16,7 @@ from restante.classify.validators import validator_named
 
 def _decimal(around: Surroundings) -> str:
     """A fraction is no identifier.  A comma between long numbers separates cells of a table; only 0, counts."""
-    before = re.search(rb"[0-9][.]\Z|(?:\A|[^0-9.,])0,\Z", around.before)
+    before = re.search(rb"[0-9][.]\Z|(?:\A|[^0-9.,])0,\Z", around.before[-3:])
     after = re.match(rb"[.][0-9]", around.after)
     return "part of a decimal number" if before or after else ""
 
@@ -33,20 +33,24 @@ def _in_iban(around: Surroundings) -> str:
     return "inside an IBAN" if validator_named("restante:iban")(whole.decode("ascii", "replace")) else ""
 
 
+_ENDS_URL = re.compile(rb"[\s\"'<>]")
+
+
 def _in_url(around: Surroundings) -> str:
     """Tracking addresses are full of long numbers that pass a check digit by chance."""
-    return "inside a web address" if re.search(rb"://[^\s\"'<>]*\Z", around.before) else ""
+    at = around.before.rfind(b"://")
+    return "inside a web address" if at >= 0 and not _ENDS_URL.search(around.before, at) else ""
 
 
 def _in_table(around: Surroundings) -> str:
     """Columns of four-digit numbers pass a check digit one time in ten."""
-    before = re.search(rb"(?:\A|[^0-9])[0-9]{4}[ \t]+\Z", around.before)
+    before = re.search(rb"(?:\A|[^0-9])[0-9]{4}[ \t]{1,20}\Z", around.before[-26:])
     after = re.match(rb"[ \t]+[0-9]{4}(?![0-9])", around.after)
     return "among other groups of four digits" if before or after else ""
 
 
 def _in_number(around: Surroundings) -> str:
-    before = re.search(rb"[0-9][-./:,_]\Z", around.before)
+    before = re.search(rb"[0-9][-./:,_]\Z", around.before[-2:])
     after = re.match(rb"[-./:_][0-9]|,[0-9]", around.after)
     return "part of a longer number" if before or after else ""
 
@@ -59,25 +63,25 @@ def _in_run(around: Surroundings) -> str:
 
 
 def _in_word(around: Surroundings) -> str:
-    before = re.search(rb"[A-Za-z0-9][-_./]\Z", around.before)
+    before = re.search(rb"[A-Za-z0-9][-_./]\Z", around.before[-2:])
     after = re.match(rb"[-_./][A-Za-z0-9]", around.after)
     return "part of a longer code" if before or after else ""
 
 
 def _in_email(around: Surroundings) -> str:
-    before = re.search(rb"@[A-Za-z0-9.-]*\Z|[<][^\s<>@]*\Z", around.before)
+    before = re.search(rb"@[A-Za-z0-9.-]*\Z|[<][^\s<>@]*\Z", around.before[-80:])
     after = re.match(rb"[A-Za-z0-9._%+-]*@[A-Za-z0-9]", around.after)
     return "inside an e-mail address" if after or (before and b"@" in before.group()) else ""
 
 
 def _in_path(around: Surroundings) -> str:
-    before = re.search(rb"[/\\][^\s/\\]{0,80}\Z", around.before)
+    before = re.search(rb"[/\\][^\s/\\]{0,80}\Z", around.before[-84:])
     after = re.match(rb"[^\s/\\]{0,80}[/\\]|[^\s.]{0,40}\.(?:[A-Za-z]{2,5}|7z)\b", around.after)
     return "part of a file name" if before or after else ""
 
 
 def _in_uuid(around: Surroundings) -> str:
-    before = re.search(rb"[0-9A-Fa-f]{4}-\Z", around.before)
+    before = re.search(rb"[0-9A-Fa-f]{4}-\Z", around.before[-5:])
     after = re.match(rb"-[0-9A-Fa-f]{4}", around.after)
     return "part of a UUID" if before or after else ""
 
@@ -89,7 +93,7 @@ def _in_markup(around: Surroundings) -> str:
 
 
 def _in_base64(around: Surroundings) -> str:
-    before = re.search(rb"[A-Za-z0-9+/=]{24,}[\r\n>]{0,4}\Z", around.before)
+    before = re.search(rb"[A-Za-z0-9+/=]{24,}[\r\n>]{0,4}\Z", around.before[-80:])
     after = re.match(rb"[\r\n>]{0,4}[A-Za-z0-9+/=]{24,}", around.after)
     return "inside encoded data" if before or after else ""
 
@@ -97,7 +101,7 @@ def _in_base64(around: Surroundings) -> str:
 def _amount(around: Surroundings) -> str:
     before = re.search(
         rb"(?i)(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|\b(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn))[ ]?\Z",
-        around.before,
+        around.before[-80:],
     )
     after = re.match(
         rb"(?i)[ ]?(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|%|(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn)\b)",
@@ -110,7 +114,7 @@ def _telephone(around: Surroundings) -> str:
     before = re.search(
         rb"(?i)(?:\+[0-9 ()./-]{0,12}|\b(?:tel|telefon|telephone|phone|ph|mobile|mobil|cell|fax|handy|t\xc3\xa9l"
         rb"|t\xc3\xa9l\xc3\xa9phone|telefono|tel\xc3\xa9fono|telefone|telefoon|gsm|whatsapp)[ .:#/=-]{0,4})\Z",
-        around.before,
+        around.before[-80:],
     )
     return "a telephone number" if before else ""
 
@@ -121,13 +125,13 @@ def _reference(around: Surroundings) -> str:
         rb"|reference|customer|bestellung|bestell|rechnung|auftrag|artikel|kunden|sendung|commande|facture|pedido"
         rb"|factura|ordine|fattura|faktura|bestelling|factuur|zam\xc3\xb3wienie)"
         rb"[ -]{0,2}(?:number|no|nr|num|id|nummer|num\xc3\xa9ro|n\xc2\xb0|#)?[ .:#=-]{0,4}\Z",
-        around.before,
+        around.before[-80:],
     )
     return "the number of an order or the like" if before else ""
 
 
 def _version(around: Surroundings) -> str:
-    before = re.search(rb"(?i)\b(?:v|ver|version|release|build|rev|rfc|kernel)[ .:-]{0,3}\Z", around.before)
+    before = re.search(rb"(?i)\b(?:v|ver|version|release|build|rev|rfc|kernel)[ .:-]{0,3}\Z", around.before[-16:])
     return "a version" if before else ""
 
 
@@ -137,7 +141,7 @@ _FAKE = re.compile(rb"example|sample|dummy|placeholder|changeme|your[-_ ]|xxxx|[
 def _placeholder(around: Surroundings) -> str:
     value = around.match.lower()
     fake = _FAKE.search(value)
-    said = re.search(rb"(?i)\b(?:e[.]g[.]|example|sample|dummy|z[.]b[.]|beispiel)[ :,(]{0,4}\Z", around.before)
+    said = re.search(rb"(?i)\b(?:e[.]g[.]|example|sample|dummy|z[.]b[.]|beispiel)[ :,(]{0,4}\Z", around.before[-20:])
     return "a placeholder" if fake or said else ""
 
 

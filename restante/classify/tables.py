@@ -65,16 +65,15 @@ def check_pattern(written: str) -> str:
     options = re2.Options()
     options.log_errors = False
     try:
+        groups = re2.compile(written, options).groups
         program = re2.compile(f"(?i){EDGE}({written}){EDGE}", options)
-        if not _balanced(written):
-            program = re2.compile(written, options)
     except re2.error as error:
         text = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"is no regular expression of RE2: {text}") from None
     endless = _endless(written)
     if endless:
         raise ValueError(f'repeats without end at "{endless}": give the repetition an end, such as {{0,20}}')
-    if program.groups > 1:
+    if groups:
         raise ValueError("has a capturing group: write (?:…)")
     if program.search("\n\n"):
         raise ValueError("matches where there is nothing: make some of it required")
@@ -89,16 +88,6 @@ def check_pattern(written: str) -> str:
 # Escapes and classes, in which neither a star nor a plus repeats.
 _LITERAL = re.compile(r"\\.|\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\]", re.DOTALL)
 _ENDLESS = re.compile(r"[*+]|\{[0-9]+,\}")
-
-
-def _balanced(pattern: str) -> bool:
-    """Whether no parenthesis closes one that ``pattern`` did not open."""
-    depth = 0
-    for character in re.sub(r"[^()]", "", _LITERAL.sub("", pattern)):
-        depth += 1 if character == "(" else -1
-        if depth < 0:
-            return False
-    return True
 
 
 def _endless(pattern: str) -> str:

@@ -30,7 +30,10 @@ _MOST_SPACE: Final = 8  # white space that may stand between two words of a phra
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """``key`` is in lower case with single spaces; ``lead`` characters of it stand before its first word."""
+    """``key`` is in lower case with single spaces; ``lead`` characters of it stand before its first word.
+
+    ``owners`` are numbers of lexicons, ``contexts`` those of lists of context words.
+    """
 
     key: str
     words: frozenset[bytes]
@@ -38,86 +41,82 @@ class Phrase:
     lead: int
     plain: bool
     owners: frozenset[int]
-
-
-class Reading:
-    """A text as vocabularies see it: normalised UTF-8 with an end of a word at either end, and its words."""
-
-    __slots__ = ("_tokens", "text", "words")
-
-    def __init__(self, text: bytes) -> None:
-        self.text = text
-        self.words = b""
-        self._tokens: frozenset[bytes] = frozenset()
-
-    @property
-    def tokens(self) -> frozenset[bytes]:
-        """The different words of the text, made when they are first asked for."""
-        if not self.words:
-            self.words = as_words(self.text)
-            self._tokens = frozenset(self.words.split())
-        return self._tokens
+    contexts: frozenset[int]
 
 
 class Vocabulary:
-    """Phrases, each with numbers of what it belongs to.  Immutable."""
+    """Phrases, each with the numbers of the lexicons and lists of context words that it stands in.  Immutable."""
 
-    def __init__(self, phrases: Iterable[tuple[str, int]]) -> None:
-        owners: dict[str, set[int]] = {}
-        for spelled, owner in phrases:
-            owners.setdefault(_folded(normalise(spelled.casefold())), set()).add(owner)
+    def __init__(self, lexicons: Iterable[tuple[str, ...]], contexts: Iterable[tuple[str, ...]] = ()) -> None:
+        owners, near = _by_key(lexicons), _by_key(contexts)
         by_word: dict[bytes, list[Phrase]] = {}
-        unspaced: list[Phrase] = []
-        for key in sorted(owners):
+        for key in sorted(owners.keys() | near.keys()):
             words = as_words(key.encode())
             tokens = words.split()
-            if _UNSPACED.fullmatch(key):
-                unspaced.append(Phrase(key, frozenset(), key.encode(), 0, plain=True, owners=frozenset(owners[key])))
-            elif tokens:
+            if tokens:
                 lead = len(words.decode()) - len(words.decode().lstrip())
                 plain = len(tokens) == 1 and len(tokens[0]) == len(words)
+                whose = frozenset(owners.get(key, ())), frozenset(near.get(key, ()))
+                phrase = Phrase(key, frozenset(tokens), b" %b " % tokens[0], lead, plain, *whose)
                 # The longest word is the rarest, as a rule: most texts hold none of those.
-                rarest = max(tokens, key=len)
-                phrase = Phrase(key, frozenset(tokens), b" %b " % tokens[0], lead, plain, frozenset(owners[key]))
-                by_word.setdefault(rarest, []).append(phrase)
+                by_word.setdefault(max(tokens, key=len), []).append(phrase)
         self._by_word: Mapping[bytes, tuple[Phrase, ...]] = {word: tuple(own) for word, own in by_word.items()}
         self._words = frozenset(self._by_word)
-        self._unspaced = tuple(unspaced)
 
-    def occurrences(self, reading: Reading, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
-        """Where phrases begin in ``start:end``: begin, stop, which.  In the order of words, not of the text."""
-        tokens = reading.tokens
-        for word in self._words & tokens:
-            for phrase in self._by_word[word]:
-                if phrase.plain or phrase.words <= tokens:
-                    for begin, stop in _places(reading, phrase, start, end + 4 * phrase.lead):
-                        if start <= begin < end:
-                            yield begin, stop, phrase
-        if self._unspaced and not reading.text.isascii() and _ANY_UNSPACED.search(reading.text):
-            for phrase in self._unspaced:
-                yield from _anywhere(reading.text, phrase, start, end)
-
-
-def _anywhere(text: bytes, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
-    """Where ``phrase`` stands, whatever stands beside it: no mark says where words of its script end."""
-    size = len(phrase.needle)
-    begin = text.find(phrase.needle, start, end + size - 1)
-    while begin >= 0:
-        yield begin, begin + size, phrase
-        begin = text.find(phrase.needle, begin + size, end + size - 1)
+    def read(self, text: bytes) -> Reading:
+        """Look ``text`` over: normalised UTF-8 with an end of a word at either end."""
+        words = as_words(text)
+        tokens = frozenset(words.split())
+        by_word = self._by_word
+        phrases = [
+            phrase
+            for word in self._words & tokens
+            for phrase in by_word[word]
+            if phrase.plain or phrase.words <= tokens
+        ]
+        return Reading(text, words, phrases)
 
 
-def _places(reading: Reading, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where ``phrase`` stands, when its first word begins before ``end``."""
-    words, needle = reading.words, phrase.needle
-    size = len(needle) - 2
-    position = words.find(needle, max(start - 1, 0), end + size + 2)
-    while position >= 0:
-        begin = position + 1
-        place = (begin, begin + size) if phrase.plain else _place(reading.text, begin, phrase)
-        if place:
-            yield place
-        position = words.find(needle, begin + size, end + size + 2)
+class Reading:
+    """A text as a vocabulary sees it, and the phrases all of whose words it has somewhere."""
+
+    __slots__ = ("_phrases", "_words", "contexts", "text")
+
+    def __init__(self, text: bytes, words: bytes, phrases: list[Phrase]) -> None:
+        self.text, self._words, self._phrases = text, words, phrases
+        self.contexts: frozenset[int] = frozenset().union(*[phrase.contexts for phrase in phrases])
+
+    def lexicon_words(self, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
+        """Where phrases of lexicons begin in ``start:end``: begin, stop, which.  Not in the order of the text."""
+        for phrase in self._phrases:
+            if phrase.owners:
+                yield from self._places(phrase, start, end)
+
+    def context_words(self) -> Iterator[tuple[int, int, Phrase]]:
+        """Where context words stand in all of the text.  Not in its order."""
+        for phrase in self._phrases:
+            if phrase.contexts:
+                yield from self._places(phrase, 0, len(self.text))
+
+    def _places(self, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
+        words, needle = self._words, phrase.needle
+        size = len(needle) - 2
+        last = end + 4 * phrase.lead + size + 2
+        position = words.find(needle, max(start - 1, 0), last)
+        while position >= 0:
+            first = position + 1
+            place = (first, first + size) if phrase.plain else _place(self.text, first, phrase)
+            if place and start <= place[0] < end:
+                yield (*place, phrase)
+            position = words.find(needle, first + size, last)
+
+
+def _by_key(lists: Iterable[tuple[str, ...]]) -> dict[str, set[int]]:
+    owners: dict[str, set[int]] = {}
+    for number, phrases in enumerate(lists):
+        for phrase in phrases:
+            owners.setdefault(_folded(normalise(phrase.casefold())), set()).add(number)
+    return owners
 
 
 def as_words(text: bytes) -> bytes:
@@ -155,7 +154,7 @@ def _place(text: bytes, first: int, phrase: Phrase) -> tuple[int, int] | None:
     spaces = phrase.key.count(" ")
     rest = text[begin : begin + len(phrase.key.encode()) + spaces * (_MOST_SPACE - 1) + 4].decode("utf-8", "replace")
     position = 0
-    for character in phrase.key:
+    for character in "" if rest.startswith(phrase.key) else phrase.key:
         if character == " ":
             here = position
             while position < len(rest) and (rest[position].isspace() or rest[position] == ">"):
@@ -166,6 +165,7 @@ def _place(text: bytes, first: int, phrase: Phrase) -> tuple[int, int] | None:
             position += 1
         else:
             return None
+    position = position or len(phrase.key)
     before = text[max(begin - 4, 0) : begin].decode("utf-8", "ignore")
     if _joins(rest[position : position + 1]) or _joins(before[-1:]):
         return None
