@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nacl.public import PrivateKey
 
+from restante.classify.extract.from_settings import NoTesseract, require_programs
 from restante.credentials import BadCredential, Credential, read_credential
 from restante.doctor_finding import Finding
 from restante.doctor_postfix import postfix_findings
@@ -43,6 +44,7 @@ def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[F
         *_settings_file(settings_path),
         *findings,
         *_keys(settings),
+        *_programs(settings),
         *_database(settings),
         *_portal(settings),
         *_worker(settings),
@@ -100,6 +102,14 @@ def _keys(settings: Settings) -> Iterator[Finding]:
                 f"{path} does not belong to the public key in the settings: what is sealed could never be opened",
                 "put back the pair that belongs together",
             )
+
+
+def _programs(settings: Settings) -> Iterator[Finding]:
+    """Programs that the settings ask for and that are not there."""
+    try:
+        require_programs(settings.classify)
+    except NoTesseract as error:
+        yield Finding("tesseract-missing", str(error), "apt-get install tesseract-ocr, or set ocr = false")
 
 
 def _portal(settings: Settings) -> Iterator[Finding]:

@@ -39,13 +39,13 @@ def compound(streams: dict[str, bytes]) -> bytes:
         ordered = sorted(children, key=lambda index: (len(entries[index][0]), entries[index][0].upper()))
         siblings.update(dict(zip(ordered, [*ordered[1:], _NONE], strict=False)))
     directory = b""
-    for index, (name, kind, children, data) in enumerate(entries):
+    for index, (name, kind, children, content) in enumerate(entries):
         encoded = (name + "\0").encode("utf-16-le")
         first = min(children, key=lambda one: (len(entries[one][0]), entries[one][0].upper()), default=_NONE)
-        start = place(data) if data is not None else (_END if kind == 5 else 0)
+        start = place(content) if content is not None else (_END if kind == 5 else 0)
         directory += encoded.ljust(64, b"\0") + struct.pack("<HBB", len(encoded), kind, 1)
         directory += struct.pack("<III", _NONE, siblings.get(index, _NONE), first) + b"\0" * 36
-        directory += struct.pack("<IQ", start, len(data or b""))
+        directory += struct.pack("<IQ", start, len(content or b""))
     directory_start = place(directory + b"\0" * (-len(directory) % 512))
     count = 1
     while (len(sectors) + count) > count * 128:

@@ -22,7 +22,7 @@ import pytest
 from restante.classify.engine import Classifier
 from restante.classify.extract.limits import Limits
 from restante.classify.extract.pool import ExtractorPool
-from restante.classify.extract.wire import BadFrame, FrameReader, Kind, encode, encode_fields
+from restante.classify.extract.wire import BadFrame, Frame, FrameReader, Kind, encode, encode_fields
 from restante.classify.finding import Classification
 from restante.policy import Policy
 from tests.core.attachment_samples import FOUND, PLAIN, pdf_of, tarred, zipped
@@ -254,7 +254,7 @@ def test_an_extractor_that_lies_is_ended(lie: str, monkeypatch: pytest.MonkeyPat
         def send(self, descriptor: int, name: str) -> None:
             del descriptor, name
 
-        def frame(self, deadline: float, waiting: Callable[[], None]) -> object:
+        def frame(self, deadline: float, waiting: Callable[[], None]) -> Frame:
             return self.reader.read(lambda: deadline - time.monotonic(), waiting)
 
         def close(self) -> None:
