@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from restante.credentials import Credential, read_credential
 from restante.settings import Settings
 from restante.store.engine import Store
+from restante.tokens import nobodys_hash
 from restante.vault import Opener, Sealer
 from restante_portal import context, explaining, guard, message, pickup, review, signin
 from restante_portal.explainer import Explainer
@@ -37,6 +38,7 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
         key=key,
         explainer=Explainer(settings, store),
     )
+    nobodys_hash()  # made now, so that the first visitor with an unknown link waits no longer than others
     app = Flask(__name__)
     app.request_class = explaining.MemoryRequest
     app.extensions[context.EXTENSION] = here
