@@ -32,7 +32,8 @@ _MOST_SPACE: Final = 8  # white space that may stand between two words of a phra
 class Phrase:
     """``key`` is in lower case with single spaces; ``lead`` characters of it stand before its first word.
 
-    ``owners`` are numbers of lexicons, ``contexts`` those of lists of context words.
+    ``owners`` are numbers of lexicons, ``contexts`` those of lists of context words.  ``words`` is empty where the
+    script puts no space between words, and the phrase stands anywhere.
     """
 
     key: str
@@ -50,10 +51,14 @@ class Vocabulary:
     def __init__(self, lexicons: Iterable[tuple[str, ...]], contexts: Iterable[tuple[str, ...]] = ()) -> None:
         owners, near = _by_key(lexicons), _by_key(contexts)
         by_word: dict[bytes, list[Phrase]] = {}
+        unspaced: list[Phrase] = []
         for key in sorted(owners.keys() | near.keys()):
             words = as_words(key.encode())
             tokens = words.split()
-            if tokens:
+            if _UNSPACED.fullmatch(key):
+                whose = frozenset(owners.get(key, ())), frozenset(near.get(key, ()))
+                unspaced.append(Phrase(key, frozenset(), key.encode(), 0, True, *whose))
+            elif tokens:
                 lead = len(words.decode()) - len(words.decode().lstrip())
                 plain = len(tokens) == 1 and len(tokens[0]) == len(words)
                 whose = frozenset(owners.get(key, ())), frozenset(near.get(key, ()))
@@ -62,6 +67,7 @@ class Vocabulary:
                 by_word.setdefault(max(tokens, key=len), []).append(phrase)
         self._by_word: Mapping[bytes, tuple[Phrase, ...]] = {word: tuple(own) for word, own in by_word.items()}
         self._words = frozenset(self._by_word)
+        self._unspaced = tuple(unspaced)
 
     def read(self, text: bytes) -> Reading:
         """Look ``text`` over: normalised UTF-8 with an end of a word at either end."""
@@ -74,6 +80,8 @@ class Vocabulary:
             for phrase in by_word[word]
             if phrase.plain or phrase.words <= tokens
         ]
+        if self._unspaced and not text.isascii() and _ANY_UNSPACED.search(text):
+            phrases += [phrase for phrase in self._unspaced if phrase.needle in text]
         return Reading(text, words, phrases)
 
 
@@ -100,6 +108,9 @@ class Reading:
 
     def _places(self, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
         words, needle = self._words, phrase.needle
+        if not phrase.words:
+            yield from _anywhere(self.text, phrase, start, end)
+            return
         size = len(needle) - 2
         last = end + 4 * phrase.lead + size + 2
         position = words.find(needle, max(start - 1, 0), last)
@@ -109,6 +120,15 @@ class Reading:
             if place and start <= place[0] < end:
                 yield (*place, phrase)
             position = words.find(needle, first + size, last)
+
+
+def _anywhere(text: bytes, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
+    """Where ``phrase`` stands, whatever stands beside it: no mark says where words of its script end."""
+    size = len(phrase.needle)
+    begin = text.find(phrase.needle, start, end + size - 1)
+    while begin >= 0:
+        yield begin, begin + size, phrase
+        begin = text.find(phrase.needle, begin + size, end + size - 1)
 
 
 def _by_key(lists: Iterable[tuple[str, ...]]) -> dict[str, set[int]]:
