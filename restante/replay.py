@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import BinaryIO
 
-from restante.classify.engine import Classifier
+from restante.classify.engine import Classifier, least_asked
 from restante.classify.extract.pool import Extractor
 from restante.classify.finding import Classification, Finding
 from restante.corpus import Located
@@ -58,7 +58,8 @@ class Outcome:
     """One message: under the policy in force, and under the other one when there is one.
 
     ``problem`` says why it could not be judged.  ``detectors`` counts findings, ``packs`` names those that were met.
-    ``unknown`` counts the recipients of whose domain no TLS evidence was there.
+    ``unknown`` counts the recipients of whose domain TLS evidence was wanted and not there, under whichever policy
+    wanted more of it.
     """
 
     name: str
@@ -88,8 +89,7 @@ class Judge:
     ) -> None:
         self._now, self._new, self._open_known = now, new, open_known
         self._classifier = Classifier(now, extractor=extractor)
-        # What differs in rules and domains alone finds the same things.
-        apart = new is not None and _without_rules(new) != _without_rules(now)
+        apart = new is not None and _finds(new) != _finds(now)
         self._other = Classifier(new, extractor=extractor) if new is not None and apart else None
         last = new or now
         self._packs = {name: Condition(pack=name) for name in last.context.named.purposes}
@@ -117,15 +117,15 @@ class Judge:
         circumstances = Circumstances(at=when) if when else Circumstances()
         found = self._classifier.classify(source)
         now, unknown = self._route(self._now, found, envelope, circumstances)
-        new = None
+        new, more = None, 0
         if self._new is not None:
             if self._other is not None:
                 found = self._other.classify(source)
-            new, unknown = self._route(self._new, found, envelope, circumstances)
+            new, more = self._route(self._new, found, envelope, circumstances)
         facts = Facts(found, envelope, (self._new or self._now).context, circumstances)
         detectors = Counter(finding.detector for finding in found.findings)
         packs = tuple(pack for pack, condition in self._packs.items() if condition.match(facts) is not None)
-        return Outcome(name, size, "", now, new, tuple(detectors.items()), packs, unknown)
+        return Outcome(name, size, "", now, new, tuple(detectors.items()), packs, max(unknown, more))
 
     def _route(
         self, policy: Policy, found: Classification, envelope: Envelope, circumstances: Circumstances
@@ -138,8 +138,9 @@ class Judge:
         return _judged(decision), unknown
 
 
-def _without_rules(policy: Policy) -> dict[str, object]:
-    return policy.model_dump(exclude={"rule", "domain", "internal_domains"})
+def _finds(policy: Policy) -> tuple[object, ...]:
+    """What a classifier makes of a policy: two that agree in it find the same things."""
+    return policy.tables, policy.triggers, policy.own_tags, policy.asked_headers, least_asked(policy)
 
 
 def _judged(decision: Decision) -> Judged:

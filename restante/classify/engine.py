@@ -42,7 +42,7 @@ class Classifier:
     ) -> None:
         catalogue = policy.catalogue
         self._scanner = Scanner(tuple(map(compiled, catalogue.detectors)), catalogue.lexicons)
-        self._least = _least(policy) if least is None else least
+        self._least = least_asked(policy) if least is None else least
         self._triggers = SenderTriggers(policy.triggers, policy.own_tags, policy.asked_headers)
         self._block = block
         self._extractor = extractor
@@ -68,7 +68,7 @@ class Classifier:
         return session.result()
 
 
-def _least(policy: Policy) -> Confidence:
+def least_asked(policy: Policy) -> Confidence:
     """The lowest confidence that a rule or a pack asks for, medium at most: so much tells ambiguous mail apart."""
     asked = {Confidence.MEDIUM, *_confidences(policy.rule), *_confidences(policy.catalogue.packs)}
     return min(asked)

@@ -133,7 +133,7 @@ def test_the_difference_is_told_by_message_rule_and_route(judge: Judge, mail: Pa
     ]
     assert {way.route for way in one.new.ways} == {"quarantine"}
     assert one.new.findings == ("payment-card ************1111 in body (high)",)
-    assert (one.unknown, found["old.mbox#4"].changed, found["junk.bin"].changed) == (0, False, False)
+    assert (one.unknown, found["old.mbox#4"].changed, found["junk.bin"].changed) == (1, False, False)
     assert CARD not in "".join(c for c in repr(found) if c.isdigit())
     totals = Totals()
     for outcome in found.values():
@@ -142,6 +142,22 @@ def test_the_difference_is_told_by_message_rule_and_route(judge: Judge, mail: Pa
     assert totals.rules["default", "stop-cards"] == 5
     assert totals.routes["portal", "quarantine"] == 5
     assert totals.found_in["payment-card"] == 5
+
+
+@pytest.mark.behaviour("C7")
+def test_a_policy_with_words_of_its_own_finds_what_the_other_cannot(mail: Path, tmp_path: Path) -> None:
+    path = tmp_path / "words.toml"
+    path.write_text(
+        '[[lexicon]]\nname = "greeting"\nwords = ["nothing here"]\n'
+        '[[rule]]\nname = "greetings"\naction = "reject"\n'
+        'when = [{ detectors = ["lexicon:greeting"], confidence = "medium" }]\n'
+    )
+    judge = Judge(Policy.default(), load_policy(path), lambda: _known)
+    found = [one for one in outcomes(messages([mail / "old.mbox"]), judge, 1) if one.now and one.new]
+    assert [(one.now.rule, one.new.rule) for one in found if one.now and one.new] == [
+        *[("default", "none")] * 3,
+        ("none", "greetings"),
+    ]
 
 
 @pytest.mark.behaviour("C7")
@@ -220,7 +236,7 @@ def test_the_command_reports_and_exits_by_the_difference(
     assert result.exit_code == DIFFERENT
     told = json.loads(result.stdout)
     assert (told["totals"]["messages"], told["totals"]["changed"], told["totals"]["failed"]) == (9, 5, 2)
-    assert told["totals"]["recipients_with_unknown_tls"] == 0  # nobody is asked where a rule quarantines
+    assert (told["totals"]["recipients"], told["totals"]["recipients_with_unknown_tls"]) == (12, 5)
     assert {"now": "portal", "new": "quarantine", "count": 5} in told["totals"]["routes"]
     assert CARD not in "".join(c for c in result.stdout if c.isdigit())
     with report.open(encoding="utf-8", newline="") as file:
