@@ -36,7 +36,8 @@ def _secret(candidate: str) -> Proof | None:
     if _PLACEHOLDER.search(value) or _entropy(value) < MIN_BITS_PER_CHARACTER:
         return None
     turns = len(re.findall(r"[a-z][A-Z]|[A-Z][a-z]", value))
-    if not any(map(str.isdigit, value)) and turns < 8:
+    drawn = any(map(str.isdigit, value)) or turns >= 8 or (value.isalpha() and value.isupper())
+    if not drawn:
         return None
     return Proof(value, len(candidate))
 
@@ -59,19 +60,40 @@ def _password(candidate: str) -> Proof | None:
 
     Without a colon or the like between the announcement and the value, it has to look the more like a password.
     """
-    last = (candidate.rsplit(maxsplit=1) or [""])[-1]
-    before = candidate[: len(candidate) - len(last)]
-    told = bool(re.search(r"[:=][\s\"'*_]*\Z", before))
-    if not told:
-        part = last.rpartition(";")[2] or last.rstrip(";").rpartition(";")[2]
-        key = _KEY.match(part)
-        told = bool(key)
-        last = part[key.end() :] if key else last
+    cell = _cell(candidate)
+    before, last, told = ("", cell, True) if cell is not None else _announced(candidate)
     value = last.strip("\"'*").rstrip(".,;:)")
     if len(value) < 5 or _PLACEHOLDER.search(value) or _NOT_TYPED.search(value):
         return None
     linked = told or bool(_COPULA.search(before))
     return Proof(value, len(candidate)) if _looks_typed(value, told=told, linked=linked) else None
+
+
+def _announced(candidate: str) -> tuple[str, str, bool]:
+    """What stands before the value, the value, and whether a colon or an equals sign is between them."""
+    last = (candidate.rsplit(maxsplit=1) or [""])[-1]
+    before = candidate[: len(candidate) - len(last)]
+    if re.search(r"[:=][\s\"'*_]*\Z", before):
+        return before, last, True
+    part = last.rpartition(";")[2] or last.rstrip(";").rpartition(";")[2]
+    key = _KEY.match(part)
+    return before, part[key.end() :] if key else last, bool(key)
+
+
+def _cell(candidate: str) -> str | None:
+    """Of two lines of a table, of which the first begins with the head of a column, that column's cell in the second.
+
+    ``None`` where there are no such lines.  Cells are split by bars, semicolons or tabs, or by commas without a space.
+    """
+    head, newline, rest = candidate.partition("\n")
+    row = rest.rpartition("\n")[2]
+    separator = next((one for one in ("|", "\t", ";", ",") if one in row), "")
+    if not newline or not separator or (separator == "," and ", " in candidate):
+        return None
+    cells = row.strip().strip("|").split(separator)
+    behind = head.strip().strip("|").count(separator)
+    cell = cells[-1 - behind].strip(" \t\"'") if behind < len(cells) else ""
+    return None if not cell or " " in cell else cell
 
 
 def _looks_typed(value: str, *, told: bool, linked: bool) -> bool:
