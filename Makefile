@@ -1,8 +1,8 @@
-# make setup | lint | test | test-long | demo | bench.  Everything Python lives in .venv/; what is missing comes from apt and npm.
+# make setup | lint | test | test-long | fuzz | demo | bench.  Everything Python lives in .venv/; what is missing comes from apt and npm.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup system lint test test-long demo bench lock clean
+.PHONY: setup system lint test test-long fuzz demo bench lock clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -36,6 +36,16 @@ test: setup
 test-long: export RESTANTE_RUNS ?= 2000
 test-long: setup
 	$(BIN)/python -m pytest -s tests/e2e/test_never_clear.py
+
+# What it finds lands in .cache/fuzz; a crash ends it, and its input belongs into tests/fuzz/corpus.
+fuzz: RESTANTE_FUZZ_SECONDS ?= 60
+fuzz: setup
+	$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install --quiet --require-hashes -r tests/fuzz/requirements.txt
+	for target in mime policy; do \
+		mkdir -p .cache/fuzz/$$target; \
+		nice -n 19 $(BIN)/python -m tests.fuzz $$target .cache/fuzz/$$target -max_total_time=$(RESTANTE_FUZZ_SECONDS) \
+			-max_len=8192 -timeout=20 -artifact_prefix=.cache/fuzz/$$target-; \
+	done
 
 demo: setup
 	$(BIN)/python -m tests.lab.demo

@@ -64,7 +64,7 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
     fields = block.fields
     for name, value in found:
         key = name.lower()
-        if key[:7] == b"content":
+        if b"ontent" in key:
             _add(block, b"%b:%b" % (name, value))
         else:
             if b"\n" in value:
