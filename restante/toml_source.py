@@ -76,30 +76,64 @@ _KEY = re.compile(r"""^\s*(?:"([^"]+)"|'([^']+)'|([A-Za-z0-9_-]+))\s*(?:=|\.)"""
 def line_of(text: str, location: tuple[int | str, ...]) -> int:
     """The line of ``text`` (from 1) that defines ``location``, or the nearest enclosing table's line.
 
-    ``location`` is pydantic's: keys and list indexes.  Inline tables resolve to the line of their key.
+    ``location`` is pydantic's: keys and list indexes.  Inline tables resolve to the line that they begin on.
     """
     best_line, best_depth = 1, 0
     counts: dict[tuple[str, ...], int] = {}
     table: tuple[int | str, ...] = ()
+    array: _OpenArray | None = None
     for number, line in enumerate(text.splitlines(), 1):
-        header = _HEADER.match(line)
-        if header:
+        header = None if array else _HEADER.match(line)
+        if array is not None:
+            here = array.take(line)
+            array = array if array.depth else None
+        elif header:
             names = tuple(part.strip().strip("\"'") for part in header.group(2).split("."))
             if header.group(1) == "[[":
                 count = counts.get(names, -1) + 1
                 # What is nested in this table is counted anew.
                 counts = {known: value for known, value in counts.items() if known[: len(names)] != names}
                 counts[names] = count
-            table = _indexed(names, counts)
-            here = table
+            table = here = _indexed(names, counts)
         else:
             key = _KEY.match(line)
             if not key:
                 continue
             here = (*table, next(group for group in key.groups() if group))
+            array = _OpenArray(here, line[key.end() :])
+            array = array if array.depth else None
         if location[: len(here)] == here and len(here) > best_depth:
             best_line, best_depth = number, len(here)
     return best_line
+
+
+_STRING = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'""")
+
+
+class _OpenArray:
+    """An array that goes on over several lines, its values counted by the commas between them."""
+
+    def __init__(self, location: tuple[int | str, ...], beginning: str) -> None:
+        self._location = location
+        self._commas = 0
+        self.depth = 0
+        if beginning.lstrip().startswith("["):
+            self._follow(beginning)
+
+    def take(self, line: str) -> tuple[int | str, ...]:
+        """The location of the value that ``line`` begins, or of that which it goes on with."""
+        here = (*self._location, self._commas) if line.partition("#")[0].strip() else self._location
+        self._follow(line)
+        return here
+
+    def _follow(self, line: str) -> None:
+        for character in _STRING.sub("", line).partition("#")[0]:
+            if character in "[{":
+                self.depth += 1
+            elif character in "]}":
+                self.depth -= 1
+            elif character == "," and self.depth == 1:
+                self._commas += 1
 
 
 def _indexed(names: tuple[str, ...], counts: dict[tuple[str, ...], int]) -> tuple[int | str, ...]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from restante.classify.dictionary import Dictionary, open_dictionaries
 from restante.classify.engine import Classifier
 from restante.classify.extract.from_settings import extractor_from, require_programs
 from restante.classify.extract.pool import Extractor
 from restante.credentials import Credential, read_credential
 from restante.policy import Acquaintances, Policy, load_policy
 from restante.policy.facts import Strangers
+from restante.policy.problems import refuse_first_contact
 from restante.settings import Settings
 from restante.store.correspondents import Digests, Learner, acquaintances_of
 from restante.store.engine import Store
 from restante.tls.verdict_client import VerdictClient
-from restante.toml_source import BadFile, read_text
 from restante.transport_maps import resolve_next_hops
 from restante.vault import Sealer
 
@@ -33,22 +33,18 @@ class PolicyInForce:
         """Read the policy that the settings name, and the tables of Postfix that it names.
 
         ``extractor`` looks into attachments.  Raises :class:`restante.toml_source.BadFile`,
-        :class:`restante.transport_maps.NoNextHop` or :class:`restante.classify.extract.from_settings.NoTesseract`.
+        :class:`restante.transport_maps.NoNextHop`, :class:`restante.classify.extract.from_settings.NoTesseract` or
+        :class:`restante.classify.dictionary.BadDictionary`.
         """
         require_programs(settings.classify)
         policy = resolve_next_hops(load_policy(settings.policy, frozenset(settings.internal_domains)))
         if settings.policy is not None and not settings.correspondents.learn:
-            _without_memory(policy, settings.policy)
-        return cls(policy, Classifier(policy, extractor=extractor))
-
-
-def _without_memory(policy: Policy, path: Path) -> None:
-    """Refuse what nobody can answer: to a site that learns nothing everybody is a stranger."""
-    if any(one.first_contact is not None for one in policy.conditions):
-        text = read_text(path)
-        line = next((number for number, each in enumerate(text.splitlines(), 1) if "first_contact" in each), 1)
-        remedy = "Set learn = true in [correspondents] of the settings, or remove the condition"
-        raise BadFile(path, line, "first_contact", "nothing is remembered of whom this site writes to", remedy)
+            refuse_first_contact(policy, settings.policy)
+        dictionaries: tuple[Dictionary, ...] = ()
+        if policy.dictionary:
+            secret = read_credential(settings.credentials, Credential.ROUTE)
+            dictionaries = open_dictionaries(policy.dictionary, secret)
+        return cls(policy, Classifier(policy, extractor=extractor, dictionaries=dictionaries))
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from restante.cli import Invocation
 from restante.policy import DomainPolicy, Policy, Rule, load_policy
 from restante.policy.describe import describe
-from restante.policy.problems import problems
+from restante.policy.problems import problems, refuse_first_contact
 from restante.toml_source import line_of, read_text
 from restante.transport_maps import resolve_next_hops
 
@@ -69,10 +69,14 @@ def _as_json(table: BaseModel) -> Any:
 
 def _load(invocation: Invocation, file: Path | None) -> Policy:
     """The policy, with next hops read from Postfix's tables.  Refuses what a service would refuse."""
-    if file is not None:
+    if not invocation.settings_exist and file is not None:
         return resolve_next_hops(load_policy(file))
     settings = invocation.settings
-    return resolve_next_hops(load_policy(settings.policy, frozenset(settings.internal_domains)))
+    path = file or settings.policy
+    found = resolve_next_hops(load_policy(path, frozenset(settings.internal_domains)))
+    if path is not None and not settings.correspondents.learn:
+        refuse_first_contact(found, path)
+    return found
 
 
 def _rule(rule: Rule) -> str:

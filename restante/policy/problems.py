@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from restante.policy.addresses import GROUP
@@ -16,6 +17,7 @@ from restante.policy.facts import Context
 from restante.policy.logic import Term, TooMany, contradicts, covered, terms_of, terms_of_condition
 from restante.policy.packs import covers
 from restante.policy.rule import Rule
+from restante.toml_source import BadFile, line_of, read_text
 
 if TYPE_CHECKING:
     from restante.policy.policy import Policy
@@ -58,6 +60,20 @@ def grave_problem(policy: Policy) -> Problem | None:
     """The first problem for which the policy must be refused."""
     context = policy.context
     return next((one for index, rule in enumerate(policy.rule) for one in _unknown_names(rule, index, context)), None)
+
+
+def refuse_first_contact(policy: Policy, path: Path) -> None:
+    """Refuse what nobody can answer: to a site that learns no correspondents everybody is a stranger.
+
+    Raises :class:`restante.toml_source.BadFile`.
+    """
+    for index, rule in enumerate(policy.rule):
+        for location, one in _located(rule, index):
+            if one.first_contact is not None:
+                where = (*location, "first_contact")
+                problem = "nothing is remembered of whom this site writes to"
+                remedy = "Set learn = true in [correspondents] of the settings, or remove the condition"
+                raise BadFile(path, line_of(read_text(path), where), ".".join(map(str, where)), problem, remedy)
 
 
 def _located(rule: Rule, index: int) -> Iterator[tuple[Location, Condition]]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from restante.classify.finding import Classification, Confidence, Finding
 from restante.cli import cli
 from restante.envelope import Address, Envelope
+from restante.init import Answers, initialise
 from restante.policy import Circumstances, Condition, Facts, Policy
 from restante.policy.logic import Claim, follows, terms_of_condition
 from restante.policy.problems import problems
@@ -74,7 +75,7 @@ def check(tmp_path: Path, rules: str) -> tuple[int, str]:
                 '[[rule]]\nname = "a"\nwhen = [\n  { freemail = true },\n'
                 '  { senders = ["ann@a.example"], not = { senders = ["a.example"] } },\n]\n'
             ),
-            6,
+            8,
             "condition 2 of rule a can never hold",
         ),
         ('[[rule]]\nname = "a"\nwhen = [{ min_size = "2 MB", max_size = "1 MB" }]\n', 6, "rule a can never match"),
@@ -111,6 +112,20 @@ def test_a_sound_policy_is_valid_and_what_it_leaves_open_is_a_hint(tmp_path: Pat
     result = CliRunner().invoke(cli, ["policy", "check", str(path)])
     assert result.exit_code == 0
     assert "no rule asks for cannot-inspect" in result.output
+
+
+@pytest.mark.behaviour("C5")
+def test_first_contact_is_refused_where_nothing_is_remembered(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/restante.db"
+    portal, sender = "https://pickup.site.example", "restante@site.example"
+    initialise(tmp_path, Answers("mta.site.example", "Site", portal, sender, database=database))
+    path = tmp_path / "policy.toml"
+    path.write_text(PREAMBLE + '[[rule]]\nname = "a"\nwhen = [{ first_contact = true }]\n', encoding="utf-8")
+    command = ["--settings", str(tmp_path / "restante.toml"), "policy", "check"]
+    refused = CliRunner().invoke(cli, command).exception
+    assert isinstance(refused, BadFile)
+    assert (refused.line, refused.field) == (6, "rule.1.when.0.first_contact")
+    assert "learn = true in [correspondents]" in refused.remedy
 
 
 # A small world, so that generated rules and messages meet often.
