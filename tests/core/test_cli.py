@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from restante.cli import cli
+from restante.commands.evidence import Memory, ReadOnly
 from restante.init import Answers, initialise
 from restante.store.engine import Store
 from restante.store.evidence import StoredEvidence
@@ -224,6 +225,15 @@ def test_explain_asks_nobody_and_writes_nothing(settings_path: Path, monkeypatch
     assert "[payment-card: **** **** **** 1111]" in result.stdout
     assert database in before
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.behaviour("C6")
+def test_what_a_probe_of_explain_learns_is_not_kept() -> None:
+    known = Memory()
+    cache = ReadOnly(known)
+    seen = Evidence("there.example", Level.PKIX, "seen now", NOW, NOW, NOW)
+    cache.put(seen)
+    assert (cache.get("there.example"), known.get("there.example")) == (seen, None)
 
 
 def test_explain_refuses_what_is_no_address(settings_path: Path) -> None:

@@ -201,6 +201,13 @@ def test_identifiers_that_nobody_asked_for_are_masked_as_well() -> None:
 
 
 @pytest.mark.behaviour("C6")
+def test_a_value_is_masked_where_markup_stands_between_its_characters() -> None:
+    text = "<p>" + "<b>".join(NUMBER) + "</p> DE<i>8937</i>0400<b a=7>4405</b>32013000"
+    shown = plain(masked(text, (), {NUMBER: "payment-card", "DE89370400440532013000": "iban"}))
+    assert shown == "<p>" + "<b>".join("*" * 12 + "1111") + "</p> **<i>****</i>****<b a=*>****</b>****3000"
+
+
+@pytest.mark.behaviour("C6")
 def test_of_overlapping_matches_none_shows_what_the_other_hides() -> None:
     text = "x ABCDEFGH1234 y"
     segments = masked(text, (Span(2, 14, "one"), Span(2, 10, "two")))
