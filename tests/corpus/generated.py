@@ -16,6 +16,7 @@ from tests.corpus.phrases import LANGUAGES, Language
 from tests.corpus.values import VALUES
 
 SHAPES = ("sentence", "line", "table", "html")
+BARE = ("bare",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,18 @@ def bare(value: str) -> str:
     return re.sub(r"[\s./-]", "", value).upper()
 
 
-def samples(seed: int, each: int, *, languages: tuple[str, ...] = tuple(LANGUAGES)) -> Iterator[Sample]:
-    """For every language, kind and shape ``each`` messages with one value of the kind."""
+def samples(
+    seed: int, each: int, *, languages: tuple[str, ...] = tuple(LANGUAGES), shapes: tuple[str, ...] = SHAPES
+) -> Iterator[Sample]:
+    """For every language, kind and shape ``each`` messages with one value of the kind.
+
+    In the shape "bare" nothing says what the value is.
+    """
     random = Random(seed)
     for name in languages:
         language = LANGUAGES[name]
         for kind in language.labels:
-            for shape in SHAPES:
+            for shape in shapes:
                 for _ in range(each):
                     yield _message(random, name, language, kind, shape)
 
@@ -83,7 +89,9 @@ def _message(random: Random, name: str, language: Language, kind: str, shape: st
     value = draw(random)
     label = random.choice(language.labels[kind])
     before, after = _idle(random, language, 2), _idle(random, language, 2)
-    if shape == "sentence":
+    if shape == "bare":
+        middle = language.bare.format(value=value)
+    elif shape == "sentence":
         middle = random.choice(language.sentences).format(label=label, value=value)
     elif shape == "line":
         middle = f"{label}: {value}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """Labels by kind of value, sentences that hold a value, and sentences that hold none."""
+    """Labels by kind of value, sentences that hold a value, one that does not say what it holds, and idle ones."""
 
     greeting: str
     closing: str
@@ -16,6 +16,7 @@ class Language:
     person: str
     amount: str
     sentences: tuple[str, ...]
+    bare: str
     idle: tuple[str, ...]
     labels: Mapping[str, tuple[str, ...]]
 
@@ -32,6 +33,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Please use {label} {value} for the application.",
             "For your records, {label}: {value} as before.",
         ),
+        "As promised on the telephone: {value}.",
         (
             "Invoice no. 2024-##### over EUR 1,2##.50 is due on 15 March 2024.",
             "Your order 40##-##### has been shipped, tracking number 1Z99#AA1#########.",
@@ -63,6 +65,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Bitte verwenden Sie für den Antrag {label} {value}.",
             "Für Ihre Unterlagen: {label} {value}, wie gehabt.",
         ),
+        "Wie am Telefon versprochen: {value}.",
         (
             "Die Rechnung Nr. 2024-##### über 1.2##,50 EUR ist am 15.03.2024 fällig.",
             "Ihre Bestellung 40##-##### ist unterwegs, Sendungsnummer 0034043#1########2##.",
@@ -91,6 +94,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Merci d'utiliser pour le dossier : {label} {value}.",
             "Pour vos archives, {label} : {value}, comme avant.",
         ),
+        "Comme promis au téléphone : {value}.",
         (
             "La facture n° 2024-##### de 1 2##,50 EUR est due le 15/03/2024.",
             "Votre commande 40##-##### est expédiée, numéro de suivi 6A1########2##.",
@@ -118,6 +122,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Utilice para la solicitud {label} {value}.",
             "Para su archivo: {label} {value}, como antes.",
         ),
+        "Como prometí por teléfono: {value}.",
         (
             "La factura n.º 2024-##### de 1.2##,50 EUR vence el 15/03/2024.",
             "Su pedido 40##-##### está en camino, seguimiento PQ4########2##.",
@@ -146,6 +151,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Per la domanda usi {label} {value}.",
             "Per il vostro archivio: {label} {value}, come prima.",
         ),
+        "Come promesso al telefono: {value}.",
         (
             "La fattura n. 2024-##### di 1.2##,50 EUR scade il 15/03/2024.",
             "Il suo ordine 40##-##### è stato spedito, tracking 1Z99#AA1#########.",
@@ -173,6 +179,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Gebruik voor de aanvraag {label} {value}.",
             "Voor uw dossier: {label} {value}, zoals voorheen.",
         ),
+        "Zoals beloofd aan de telefoon: {value}.",
         (
             "Factuur nr. 2024-##### van € 1.2##,50 vervalt op 15-03-2024.",
             "Uw bestelling 40##-##### is verzonden, track & trace 3SABCD########2.",
@@ -201,6 +208,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Do wniosku proszę podać {label} {value}.",
             "Do akt: {label} {value}, jak poprzednio.",
         ),
+        "Zgodnie z obietnicą: {value}.",
         (
             "Faktura nr 2024/##### na kwotę 1 2##,50 zł jest płatna do 15.03.2024.",
             "Zamówienie 40##-##### zostało wysłane, numer przesyłki 0015#########2##.",
@@ -229,6 +237,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Para o pedido utilize {label} {value}.",
             "Para o seu arquivo: {label} {value}, como antes.",
         ),
+        "Como prometido ao telefone: {value}.",
         (
             "A fatura n.º 2024-##### de 1.2##,50 EUR vence em 15/03/2024.",
             "A sua encomenda 40##-##### foi enviada, objeto RR4########PT.",

@@ -18,7 +18,7 @@ from restante.classify.engine import Classifier
 from restante.classify.finding import Confidence
 from restante.classify.markup import unescape, visible
 from restante.policy import Policy
-from tests.corpus.generated import Sample, bare, clean, samples
+from tests.corpus.generated import BARE, Sample, bare, clean, samples
 
 PEER = Path(__file__).with_name("presidio_peer.py")
 PRESIDIO_NAMES = {
@@ -103,30 +103,41 @@ def of_presidio(chosen: list[Sample], python: str) -> Score:
     return score
 
 
-def table(ours: Score, theirs: Score | None) -> str:
+@dataclass(frozen=True)
+class Result:
+    """One engine on the messages whose values are labelled, and on those whose values are not."""
+
+    labelled: Score
+    bare: Score
+
+    def cells(self, name: str) -> str:
+        """Three cells of the table."""
+        return f"{self.labelled.recall(name)} | {self.bare.recall(name)} | {self.labelled.precision(name)}"
+
+
+def table(ours: Result, theirs: Result | None) -> str:
     """The table of docs/classification.md."""
     rows = [
-        "| detector | messages | recall | precision | Presidio recall | Presidio precision |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| detector | messages | recall | unlabelled | precision | Presidio: recall | unlabelled | precision |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name in sorted(ours.planted):
-        peer = theirs if name in PRESIDIO_NAMES else None
-        other = f"{peer.recall(name)} | {peer.precision(name)}" if peer else "— | —"
-        rows.append(f"| {name} | {ours.planted[name]} | {ours.recall(name)} | {ours.precision(name)} | {other} |")
-    everything = tuple(sorted(ours.planted))
-    rows.append(f"| all of these | {sum(ours.planted.values())} | {_together(ours, everything)} | — | — |")
-    both = tuple(PRESIDIO_NAMES)
-    peer_shares = _together(theirs, both) if theirs else "— | —"
-    rows.append(
-        f"| all that both know | {sum(ours.planted[name] for name in both)} | {_together(ours, both)} | {peer_shares} |"
-    )
+    planted = ours.labelled.planted
+    for name in sorted(planted):
+        peer = theirs.cells(name) if theirs and name in PRESIDIO_NAMES else "— | — | —"
+        rows.append(f"| {name} | {planted[name]} | {ours.cells(name)} | {peer} |")
+    everything, both = tuple(sorted(planted)), tuple(PRESIDIO_NAMES)
+    rows.append(f"| all of these | {sum(planted.values())} | {_together(ours, everything)} | — | — | — |")
+    peer = _together(theirs, both) if theirs else "— | — | —"
+    rows.append(f"| all that both know | {sum(planted[name] for name in both)} | {_together(ours, both)} | {peer} |")
     return "\n".join(rows)
 
 
-def _together(score: Score, names: tuple[str, ...]) -> str:
-    """Recall and precision over all of ``names``."""
+def _together(result: Result, names: tuple[str, ...]) -> str:
+    """Recall, recall where nothing says what the value is, and precision over all of ``names``."""
+    score, bare_score = result.labelled, result.bare
     planted, found, wrong = (sum(one[name] for name in names) for one in (score.planted, score.found, score.wrong))
-    return f"{found / planted:.1%} | {found / (found + wrong):.1%}"
+    bare_planted, bare_found = (sum(one[name] for name in names) for one in (bare_score.planted, bare_score.found))
+    return f"{found / planted:.1%} | {bare_found / bare_planted:.1%} | {found / (found + wrong):.1%}"
 
 
 def main() -> int:
@@ -138,18 +149,22 @@ def main() -> int:
     parser.add_argument("--presidio", metavar="PYTHON", help="an interpreter that has presidio-analyzer")
     parser.add_argument("--misses", action="store_true", help="list what was missed and what was wrong")
     arguments = parser.parse_args()
-    chosen = [*samples(arguments.seed, arguments.each), *clean(arguments.seed, 5 * arguments.each)]
-    ours = of_restante(chosen, Classifier(Policy.default()), Confidence[arguments.confidence.upper()])
-    theirs = of_presidio(chosen, arguments.presidio) if arguments.presidio else None
+    labelled = [*samples(arguments.seed, arguments.each), *clean(arguments.seed, 5 * arguments.each)]
+    unlabelled = list(samples(arguments.seed, 2 * arguments.each, shapes=BARE))
+    classifier, confidence = Classifier(Policy.default()), Confidence[arguments.confidence.upper()]
+    ours = Result(of_restante(labelled, classifier, confidence), of_restante(unlabelled, classifier, confidence))
+    theirs = None
+    if arguments.presidio:
+        theirs = Result(of_presidio(labelled, arguments.presidio), of_presidio(unlabelled, arguments.presidio))
     if arguments.misses:
-        for name, score in (("Restante", ours), ("Presidio", theirs)):
-            for what, lines in (("missed", score.missed), ("wrong", score.wrongly)) if score else ():
-                print(f"\n{name} {what}:")
-                print("\n".join(f"{number:5} {line}" for line, number in Counter(lines).most_common(60)))
-    print(f"\n{len(chosen)} messages in {len({one.language for one in chosen})} languages, seed {arguments.seed}\n")
+        for what, lines in (("missed", ours.labelled.missed), ("wrong", ours.labelled.wrongly)):
+            print(f"\n{what}:")
+            print("\n".join(f"{number:5} {line}" for line, number in Counter(lines).most_common()))
+    languages = len({one.language for one in labelled})
+    print(f"\n{len(labelled) + len(unlabelled)} messages in {languages} languages, seed {arguments.seed}\n")
     print(table(ours, theirs))
-    wrong = sum(ours.wrong.values()) - sum(ours.wrong[name] for name in ours.planted)
-    print(f"\nfindings of other detectors: {wrong}")
+    others = sum(number for name, number in ours.labelled.wrong.items() if name not in ours.labelled.planted)
+    print(f"\nfindings of other detectors: {others}")
     return 0
 
 
