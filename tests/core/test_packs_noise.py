@@ -12,7 +12,7 @@ from restante.classify.scan import Budget, Scanner
 from restante.classify.text import normalise
 from tests.core.log_noise import noise
 
-LINES = 4_000
+LINES = 3_000
 TOGETHER = 50  # lines to a message
 # One in 40 random numbers of 16 digits begins like a card and passes its check digit, and nearly any nine digits that
 # are grouped in 3, 2 and 4 may be a Social Security number.
