@@ -29,6 +29,11 @@ when = [{ subject_tags = ["public"] }]
 action = "relay"
 
 [[rule]]
+name = "strict"
+when = [{ subject_tags = ["strict"] }]
+view_only = true
+
+[[rule]]
 name = "mistaken"
 when = [{ detectors = ["trigger-*"], lookalike = true }]
 action = "quarantine"
@@ -97,6 +102,15 @@ def rules_of_held(site: Installation, recipient: str) -> list[tuple[str, str]]:
     with site.store.read() as session:
         query = select(Message.rule, Delivery.state).join(Delivery).where(Delivery.recipient == recipient)
         return [(row.rule, row.state) for row in session.execute(query)]
+
+
+@pytest.mark.behaviour("A4")
+def test_what_a_rule_asks_of_reviewer_and_reader_is_kept_with_the_message(site: Installation) -> None:
+    assert site.ask(letter(subject="[strict] a", number="strict"), "carol@portal-only.example").letter == DISCARD
+    with site.store.read() as session:
+        marks = {row.rule: (row.four_eyes, row.view_only) for row in session.scalars(select(Message))}
+    assert marks["strict"] == (False, True)
+    assert marks.get("mistaken", (True, False)) == (True, False)
 
 
 def known(site: Installation) -> list[tuple[bytes, int]]:
