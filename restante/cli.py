@@ -29,6 +29,7 @@ _OWN = {
     "admin": "restante.commands.admin:admin",
     "db": "restante.commands.db:db",
     "delivered": "restante.commands.delivered:delivered",
+    "dictionary": "restante.commands.dictionary:dictionary",
     "doctor": "restante.commands.doctor:doctor",
     "domain": "restante.commands.domain:domain",
     "explain": "restante.commands.explain:explain",

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from pydantic import BaseModel
 
 from restante.classify.attachments import Attachments, nothing
+from restante.classify.dictionary import Dictionary
 from restante.classify.extract.pool import Extractor
 from restante.classify.finding import Classification, Confidence
 from restante.classify.pack_loader import compiled
@@ -29,7 +30,8 @@ class Classifier:
 
     ``block`` is how many bytes are read at a time; it changes nothing in the result.  ``extractor`` reads documents
     and archives; without one they are findings that say so.  Findings below ``least``, which is what the policy asks
-    for when it is left out, may be missing.
+    for when it is left out, may be missing.  ``dictionaries`` are those that the policy names, opened; values of the
+    others are not looked for.
     """
 
     def __init__(
@@ -39,9 +41,12 @@ class Classifier:
         block: int = 1 << 16,
         extractor: Extractor | None = None,
         least: Confidence | None = None,
+        dictionaries: tuple[Dictionary, ...] = (),
     ) -> None:
         catalogue = policy.catalogue
-        self._scanner = Scanner(tuple(map(compiled, catalogue.detectors)), catalogue.lexicons)
+        tables = {table.name: table for table in catalogue.dictionaries}
+        lists = tuple((tables[one.name], one) for one in dictionaries)
+        self._scanner = Scanner(tuple(map(compiled, catalogue.detectors)), catalogue.lexicons, lists)
         self._least = least_asked(policy) if least is None else least
         self._triggers = SenderTriggers(policy.triggers, policy.own_tags, policy.asked_headers)
         self._block = block

@@ -16,7 +16,7 @@ from restante.classify.examples import failures
 from restante.classify.finding import Confidence
 from restante.classify.scan import Scanner
 from restante.classify.surroundings import DOUBTS
-from restante.classify.tables import DetectorTable, Lexicon, PackFile, PackTable
+from restante.classify.tables import DetectorTable, DictionaryTable, Lexicon, PackFile, PackTable
 from restante.classify.validators import validator_named
 from restante.toml_source import BadFile, line_of, load_model
 
@@ -30,10 +30,16 @@ class Catalogue:
     detectors: tuple[DetectorTable, ...]
     lexicons: tuple[Lexicon, ...]
     packs: tuple[PackTable, ...]
+    dictionaries: tuple[DictionaryTable, ...] = ()
 
     def __add__(self, other: PackFile) -> Catalogue:
         """This with the tables of one more file; nothing is checked."""
-        return Catalogue(self.detectors + other.detector, self.lexicons + other.lexicon, self.packs + other.pack)
+        return Catalogue(
+            self.detectors + other.detector,
+            self.lexicons + other.lexicon,
+            self.packs + other.pack,
+            self.dictionaries + other.dictionary,
+        )
 
     def selected(self, selector: str) -> frozenset[str]:
         """The names of the findings that ``selector`` means: a tag, a name, or a prefix of names ending in ``*``.
@@ -55,6 +61,7 @@ class Catalogue:
     def _named(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         yield from ((detector.name, detector.tags) for detector in self.detectors)
         yield from ((f"lexicon:{lexicon.name}", lexicon.tags) for lexicon in self.lexicons)
+        yield from ((f"dictionary:{dictionary.name}", dictionary.tags) for dictionary in self.dictionaries)
 
 
 def compiled(table: DetectorTable) -> Detector:

@@ -14,9 +14,10 @@ from typing import Any
 import re2
 
 from restante.classify.detector import EDGE, Detector, Form, Proof, Surroundings
+from restante.classify.dictionary import Dictionary
 from restante.classify.finding import Confidence
 from restante.classify.nearby import CONTEXT, Nearby
-from restante.classify.tables import Lexicon
+from restante.classify.tables import DictionaryTable, Lexicon
 from restante.classify.vocabulary import Reading, Vocabulary
 
 MARGIN = 2048  # bytes either side that a match at the edge of a window may need: match and context, as UTF-8
@@ -122,9 +123,16 @@ class _Pattern:
 class Scanner:
     """All detectors and lexicons, compiled."""
 
-    def __init__(self, detectors: tuple[Detector, ...], lexicons: tuple[Lexicon, ...] = ()) -> None:
-        self.lexicons = lexicons
-        contexts = {words: index for index, words in enumerate({detector.context: None for detector in detectors})}
+    def __init__(
+        self,
+        detectors: tuple[Detector, ...],
+        lexicons: tuple[Lexicon, ...] = (),
+        dictionaries: tuple[tuple[DictionaryTable, Dictionary], ...] = (),
+    ) -> None:
+        self.lexicons, self.dictionaries = lexicons, dictionaries
+        lists = [detector.context for detector in detectors] + [table.context for table, _ in dictionaries]
+        contexts = {words: index for index, words in enumerate(dict.fromkeys(lists))}
+        self.contexts = contexts
         self.vocabulary = Vocabulary((lexicon.words for lexicon in lexicons), contexts)
         asked: dict[tuple[str, bool], tuple[Form, list[_Entry]]] = {}
         for detector in detectors:
@@ -158,6 +166,8 @@ class Scanner:
         window = _Window(self, text, start, end, budget, budget.least if least is None else least)
         if self.lexicons:
             window.lexicons()
+        if self.dictionaries:
+            window.dictionaries()
         led: dict[int, tuple[_Entry, ...]] = {}
         for index in self.candidates(text):
             pattern = self.patterns[index]
@@ -245,6 +255,26 @@ class _Window:
                 counts[key] = left - 1
                 self.hits.append(Hit(begin, stop, f"lexicon:{lexicon.name}", phrase.key, lexicon.confidence, ""))
         for key, left in counts.items():
+            self._budget.leave(key, left)
+
+    def dictionaries(self) -> None:
+        """Look for the values of all dictionaries."""
+        for number, (table, dictionary) in enumerate(self._scanner.dictionaries):
+            # Below those of lexicons.
+            key = -1 - len(self._scanner.lexicons) - number
+            left = self._budget.left(key, certain=True)
+            for begin, stop, value in dictionary.find(self.reading.words, self._start, self._end):
+                if left <= 0:
+                    self._budget.exhausted = True
+                    break
+                left -= 1
+                confidence, reason = table.confidence, "in the list"
+                if table.context:
+                    word = self.near.word(self._scanner.contexts[table.context], begin, stop)
+                    confidence = confidence if word else min(confidence, Confidence.MEDIUM)
+                    reason = f'in the list, near "{word}"' if word else "in the list, no context word"
+                if confidence >= self._least:
+                    self.hits.append(Hit(begin, stop, f"dictionary:{table.name}", value, confidence, reason))
             self._budget.leave(key, left)
 
     def search(self, index: int, wanted: tuple[_Entry, ...]) -> None:

@@ -7,6 +7,7 @@ patterns are RE2 without unbounded repetition and of limited size, and every nam
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Final, Self
 
 import re2
@@ -162,6 +163,17 @@ class Lexicon(Findable):
     confidence: ConfidenceName = Confidence.MEDIUM
 
 
+class DictionaryTable(Findable):
+    """A list of hashed values that ``restante dictionary`` made, found as ``dictionary:NAME``.
+
+    With ``context``, a match counts as high only near one of these words, and as medium without.
+    """
+
+    path: Path
+    context: tuple[Words, ...] = Field(default=(), max_length=500)
+    confidence: ConfidenceName = Confidence.HIGH
+
+
 class PackTable(Frozen):
     """A purpose: ``all`` are groups of tags, names of findings or prefixes with ``*``; each group must be met."""
 
@@ -178,3 +190,4 @@ class PackFile(Frozen):
     detector: tuple[DetectorTable, ...] = ()
     lexicon: tuple[Lexicon, ...] = ()
     pack: tuple[PackTable, ...] = ()
+    dictionary: tuple[DictionaryTable, ...] = ()

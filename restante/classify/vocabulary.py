@@ -88,10 +88,10 @@ class Vocabulary:
 class Reading:
     """A text as a vocabulary sees it, and the phrases all of whose words it has somewhere."""
 
-    __slots__ = ("_phrases", "_words", "contexts", "text")
+    __slots__ = ("_phrases", "contexts", "text", "words")
 
     def __init__(self, text: bytes, words: bytes, phrases: list[Phrase]) -> None:
-        self.text, self._words, self._phrases = text, words, phrases
+        self.text, self.words, self._phrases = text, words, phrases
         self.contexts: frozenset[int] = frozenset().union(*[phrase.contexts for phrase in phrases])
 
     def lexicon_words(self, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
@@ -107,7 +107,7 @@ class Reading:
                 yield from self._places(phrase, 0, len(self.text))
 
     def _places(self, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
-        words, needle = self._words, phrase.needle
+        words, needle = self.words, phrase.needle
         if not phrase.words:
             yield from _anywhere(self.text, phrase, start, end)
             return

@@ -43,10 +43,12 @@ class Named:
     def of(cls, catalogue: Catalogue) -> Self:
         """Everything in ``catalogue``, and what the classifier reports by itself."""
         findings = {one.name for one in catalogue.detectors} | {f"lexicon:{one.name}" for one in catalogue.lexicons}
+        findings |= {f"dictionary:{one.name}" for one in catalogue.dictionaries}
         tags: dict[str, set[str]] = {}
         for name, own in (
             *((one.name, one.tags) for one in catalogue.detectors),
             *((f"lexicon:{one.name}", one.tags) for one in catalogue.lexicons),
+            *((f"dictionary:{one.name}", one.tags) for one in catalogue.dictionaries),
         ):
             for tag in own:
                 tags.setdefault(tag, set()).add(name)

@@ -15,7 +15,7 @@ from typing import Final, Self
 from pydantic import model_validator
 
 from restante.classify.pack_loader import Catalogue, built_in, check_own
-from restante.classify.tables import DetectorTable, PackFile, PackTable
+from restante.classify.tables import DetectorTable, DictionaryTable, PackFile, PackTable
 from restante.envelope import Envelope
 from restante.policy.addresses import AddressSet, Group
 from restante.policy.condition import Condition, tag_word
@@ -41,6 +41,7 @@ class Policy(Frozen):
     lexicon: tuple[Lexicon, ...] = ()
     detector: tuple[DetectorTable, ...] = ()
     pack: tuple[PackTable, ...] = ()
+    dictionary: tuple[DictionaryTable, ...] = ()
     group: tuple[Group, ...] = ()
     triggers: Triggers = Triggers()
     internal_domains: frozenset[str] = frozenset()
@@ -52,6 +53,7 @@ class Policy(Frozen):
             ("domain", [domain.name for domain in self.domain]),
             ("lexicon", [lexicon.name for lexicon in self.lexicon]),
             ("group", [group.name for group in self.group]),
+            ("dictionary", [dictionary.name for dictionary in self.dictionary]),
         ):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
@@ -93,7 +95,7 @@ class Policy(Frozen):
         """What rules need to know of the policy when they look at a message."""
         internal = {domain.name for domain in self.domain if domain.mode is DomainMode.INTERNAL}
         return Context(
-            Named.of(self.catalogue) if self.detector or self.lexicon or self.pack else built_in_names(),
+            built_in_names() if self.tables == PackFile() else Named.of(self.catalogue),
             {group.name: AddressSet.of(group.members) for group in self.group},
             self.internal_domains | internal,
             frozenset(domain.name for domain in self.domain),
@@ -102,7 +104,7 @@ class Policy(Frozen):
     @property
     def tables(self) -> PackFile:
         """The policy's own detectors, lexicons and packs."""
-        return PackFile(detector=self.detector, lexicon=self.lexicon, pack=self.pack)
+        return PackFile(detector=self.detector, lexicon=self.lexicon, pack=self.pack, dictionary=self.dictionary)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -220,7 +222,13 @@ def load_policy(path: Path | None, internal_domains: frozenset[str] = frozenset(
     policy = load_model(path, Policy)
     check_own(path, policy.tables)
     groups = tuple(group.read(path.absolute().parent) for group in policy.group)
-    changes = {"group": groups, "internal_domains": policy.internal_domains | internal_domains}
+    folder = path.absolute().parent
+    dictionaries = tuple(one.model_copy(update={"path": folder / one.path}) for one in policy.dictionary)
+    changes = {
+        "group": groups,
+        "dictionary": dictionaries,
+        "internal_domains": policy.internal_domains | internal_domains,
+    }
     policy = policy.model_copy(update=changes)
     grave = grave_problem(policy)
     if grave is not None:
