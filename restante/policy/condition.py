@@ -148,6 +148,10 @@ class Condition(Frozen):
         """Whether it looks at what was found in the message."""
         return bool(self.detectors or self.tags or self.pack)
 
+    @cached_property
+    def _only_findings(self) -> bool:
+        return self.asks_for_findings and self.model_fields_set <= NARROWING | {"detectors", "tags", "pack"}
+
     @property
     def least(self) -> Confidence | None:
         """The confidence that findings need; ``None`` where a pack says it."""
@@ -177,6 +181,8 @@ class Condition(Frozen):
         """The findings that made it hold, none where it asks for none; ``None`` when it does not hold."""
         if self.asks_for_findings and not facts.classification.findings:
             return None  # nearly all mail: what follows is for the rest
+        if self._only_findings:
+            return self._findings(facts)
         if not (self._fits_envelope(facts) and self._fits_message(facts)):
             return None
         hits = self._findings(facts) if self.asks_for_findings else ()
@@ -207,7 +213,8 @@ class Condition(Frozen):
     def _findings(self, facts: Facts) -> tuple[Finding, ...] | None:
         if self.pack is not None:
             return self._of_pack(facts)
-        tagged = frozenset().union(*(facts.context.named.tags.get(tag, ()) for tag in self.tags))
+        named = facts.context.named
+        tagged = frozenset().union(*(named.tags.get(tag, ()) for tag in self.tags)) if self.tags else ()
         hits = tuple(
             finding
             for finding in facts.classification.findings

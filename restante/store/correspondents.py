@@ -27,7 +27,7 @@ from restante.store.models import Correspondent
 
 DAY: Final = 86_400.0
 MOST_NOTED: Final = 200_000
-"""Digests that a process remembers of one day; beyond, it learns no more until the next."""
+"""Pairs of addresses that a process remembers of one day; beyond, it learns no more until the next."""
 
 _BATCH: Final = 500
 
@@ -109,7 +109,7 @@ class Learner:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._day = 0
-        self._seen: set[bytes] = set()
+        self._seen: set[int] = set()
         self._pending: set[bytes] = set()
         self._thread: threading.Thread | None = None
 
@@ -117,24 +117,19 @@ class Learner:
         """``sender`` has written to ``recipients``, none of them of this site."""
         if not sender.text:
             return  # a bounce is nobody's choice of a recipient
-        digests = {
-            digest
-            for one in recipients
-            if one.domain
-            for digest in (
-                self._digests.contact(sender, one),
-                self._digests.domain(one.domain),
-                self._digests.look(skeleton(one.domain)),
-            )
-        }
+        # Python's own hash, with this process's secret: nearly all mail is to somebody who was written to today.
+        pairs = {hash((sender.text, one.text, one.domain)): one for one in recipients if one.domain}
         with self._lock:
             if self._day != int(now // DAY):
                 self._day, self._seen = int(now // DAY), set()
-            fresh = digests - self._seen
+            fresh = [one for pair, one in pairs.items() if pair not in self._seen]
             if not fresh or len(self._seen) > MOST_NOTED:
                 return
-            self._seen |= fresh
-            self._pending |= fresh
+            self._seen.update(pairs)
+            for one in fresh:
+                self._pending.add(self._digests.contact(sender, one))
+                self._pending.add(self._digests.domain(one.domain))
+                self._pending.add(self._digests.look(skeleton(one.domain)))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="correspondents", daemon=True)
                 self._thread.start()
