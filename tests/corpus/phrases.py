@@ -33,7 +33,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Please use {label} {value} for the application.",
             "For your records, {label}: {value} as before.",
         ),
-        "As promised on the telephone: {value}.",
+        "As promised: {value}.",
         (
             "Invoice no. 2024-##### over EUR 1,2##.50 is due on 15 March 2024.",
             "Your order 40##-##### has been shipped, tracking number 1Z99#AA1#########.",
@@ -65,7 +65,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Bitte verwenden Sie für den Antrag {label} {value}.",
             "Für Ihre Unterlagen: {label} {value}, wie gehabt.",
         ),
-        "Wie am Telefon versprochen: {value}.",
+        "Wie versprochen: {value}.",
         (
             "Die Rechnung Nr. 2024-##### über 1.2##,50 EUR ist am 15.03.2024 fällig.",
             "Ihre Bestellung 40##-##### ist unterwegs, Sendungsnummer 0034043#1########2##.",
@@ -94,7 +94,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Merci d'utiliser pour le dossier : {label} {value}.",
             "Pour vos archives, {label} : {value}, comme avant.",
         ),
-        "Comme promis au téléphone : {value}.",
+        "Comme promis : {value}.",
         (
             "La facture n° 2024-##### de 1 2##,50 EUR est due le 15/03/2024.",
             "Votre commande 40##-##### est expédiée, numéro de suivi 6A1########2##.",
@@ -122,7 +122,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Utilice para la solicitud {label} {value}.",
             "Para su archivo: {label} {value}, como antes.",
         ),
-        "Como prometí por teléfono: {value}.",
+        "Como prometí: {value}.",
         (
             "La factura n.º 2024-##### de 1.2##,50 EUR vence el 15/03/2024.",
             "Su pedido 40##-##### está en camino, seguimiento PQ4########2##.",
@@ -151,7 +151,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Per la domanda usi {label} {value}.",
             "Per il vostro archivio: {label} {value}, come prima.",
         ),
-        "Come promesso al telefono: {value}.",
+        "Come promesso: {value}.",
         (
             "La fattura n. 2024-##### di 1.2##,50 EUR scade il 15/03/2024.",
             "Il suo ordine 40##-##### è stato spedito, tracking 1Z99#AA1#########.",
@@ -179,7 +179,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Gebruik voor de aanvraag {label} {value}.",
             "Voor uw dossier: {label} {value}, zoals voorheen.",
         ),
-        "Zoals beloofd aan de telefoon: {value}.",
+        "Zoals beloofd: {value}.",
         (
             "Factuur nr. 2024-##### van € 1.2##,50 vervalt op 15-03-2024.",
             "Uw bestelling 40##-##### is verzonden, track & trace 3SABCD########2.",
@@ -237,7 +237,7 @@ LANGUAGES: Mapping[str, Language] = {
             "Para o pedido utilize {label} {value}.",
             "Para o seu arquivo: {label} {value}, como antes.",
         ),
-        "Como prometido ao telefone: {value}.",
+        "Como prometido: {value}.",
         (
             "A fatura n.º 2024-##### de 1.2##,50 EUR vence em 15/03/2024.",
             "A sua encomenda 40##-##### foi enviada, objeto RR4########PT.",
