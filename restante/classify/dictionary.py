@@ -121,6 +121,7 @@ class Dictionary:
         # People write a number of one group in several.
         self._most = max([_GROUPS if self._codes else 0, *self._codes, *self._words], default=0)
         self._lengths = frozenset().union(*self._codes.values())
+        self._longest = max((max(sizes) for sizes in (*self._codes.values(), *self._words.values())), default=0)
         table = end + 1
         self._starts = array("I", self._data[table : table + 4 * ((1 << 16) + 1)])
         self._first = table + 4 * ((1 << 16) + 1)
@@ -158,30 +159,37 @@ class Dictionary:
     def find(self, words: bytes, start: int, end: int) -> Iterator[tuple[int, int, str]]:
         """Where values begin in ``words[start:end]``, which is :func:`as_words` of a text: begin, stop, value."""
         spans = [match.span() for match in _WORD.finditer(words, max(start - 1, 0))]
-        for index, (begin, _) in enumerate(spans):
-            if begin >= end:
-                return
-            if begin >= start:
+        for index in self._beginnings(words, spans):
+            if start <= spans[index][0] < end:
                 yield from self._from(words, spans[index : index + self._most])
+
+    def _beginnings(self, words: bytes, spans: list[tuple[int, int]]) -> Iterable[int]:
+        """Which of ``spans`` a value may begin with: any, or where all values have digits, those shortly before one."""
+        if self._words:
+            return range(len(spans))
+        search = _DIGIT.search
+        digits = (index for index, (first, stop) in enumerate(spans) if search(words, first, stop))
+        return sorted({near for index in digits for near in range(max(index - self._most + 1, 0), index + 1)})
 
     def _from(self, words: bytes, spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
         """The values whose first word is the first of ``spans``."""
         pieces: list[bytes] = []
         begin, before = spans[0][0], spans[0][0]
-        coded = False
+        coded, size = False, 0
         for first, stop in spans:
             if first - before > _GAP:
                 return
             before = stop
             pieces.append(words[first:stop])
+            size += stop - first
+            if size > self._longest:
+                return
             coded = coded or _DIGIT.search(pieces[-1]) is not None
             if coded:
-                size = sum(map(len, pieces))
                 text = b"".join(pieces) if size in self._lengths else b""
             else:
-                sizes = self._words.get(len(pieces))
-                size = sum(map(len, pieces)) + len(pieces) - 1
-                text = b" ".join(pieces) if sizes and size in sizes else b""
+                sizes = self._words.get(len(pieces), ())
+                text = b" ".join(pieces) if size + len(pieces) - 1 in sizes else b""
             if text and self._has(coded, text):
                 yield begin, stop, text.decode("utf-8", "replace")
 
