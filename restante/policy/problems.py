@@ -6,10 +6,10 @@ is loaded.  The rest is for ``restante policy check`` to report; a ``hint`` may 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from restante.policy.addresses import GROUP
 from restante.policy.condition import Condition
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from restante.policy.policy import Policy
 
 Location = tuple[int | str, ...]
-
-MOST_COUNTED: Final = {"trigger-subject": 1, "subject-tag": 1, "trigger-sensitivity": 1}
-"""Findings of which a message has few: a higher count is never reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +39,12 @@ class Problem:
 def problems(policy: Policy) -> tuple[Problem, ...]:
     """Everything that is wrong, in the order of the rules; grave problems of a rule first."""
     context = policy.context
+    words = {f"lexicon:{one.name}": len(one.words) for one in policy.catalogue.lexicons}
     found: list[Problem] = []
     before: list[tuple[Rule, tuple[Term, ...]]] = []
     for index, rule in enumerate(policy.rule):
         found += _unknown_names(rule, index, context)
-        found += _impossible_counts(rule, index)
+        found += _impossible_counts(rule, index, context, words)
         try:
             terms = terms_of(rule, context)
         except TooMany:
@@ -117,14 +115,25 @@ def _unknown_groups(patterns: tuple[str, ...], location: Location, context: Cont
             yield Problem(location, f'there is no group "{name}"', "Add a [[group]] of that name", grave=True)
 
 
-def _impossible_counts(rule: Rule, index: int) -> Iterator[Problem]:
+def _impossible_counts(rule: Rule, index: int, context: Context, words: Mapping[str, int]) -> Iterator[Problem]:
+    """Counts beyond what can be told apart: a word counts once, however often it is written."""
     for location, one in _located(rule, index):
-        if one.count == 1 or not one.detectors or one.tags:
+        if one.count == 1:
             continue
-        most = sum(MOST_COUNTED.get(name, one.count) for name in one.detectors)
-        if most < one.count and not any(name.endswith("*") for name in one.detectors):
-            text = f"a message has at most {most} of {', '.join(one.detectors)}"
-            yield Problem((*location, "count"), text, "Lower the count, or count something else")
+        purpose = context.named.purposes.get(one.pack or "")
+        names = purpose.groups[0] if purpose is not None else _meant(one, context)
+        if names and names <= words.keys():
+            most = sum(words[name] for name in names)
+            if most < one.count:
+                text = f"there are only {most} different words to be found"
+                yield Problem((*location, "count"), text, "Lower the count, or count something else")
+
+
+def _meant(condition: Condition, context: Context) -> frozenset[str]:
+    """The findings that ``condition`` asks for by name or tag."""
+    named = context.named
+    by_name = {name for name in named.findings if any(covers(pattern, name) for pattern in condition.detectors)}
+    return frozenset(by_name).union(*(named.tags.get(tag, ()) for tag in condition.tags))
 
 
 def _unreachable(

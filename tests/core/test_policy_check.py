@@ -90,7 +90,14 @@ def check(tmp_path: Path, rules: str) -> tuple[int, str]:
             6,
             "rule a can never match",
         ),
-        ('[[rule]]\nname = "a"\nwhen = [{ detectors = ["trigger-sensitivity"], count = 3 }]\n', 6, "at most 1"),
+        (
+            (
+                '[[rule]]\nname = "a"\nwhen = [{ detectors = ["lexicon:own"], count = 3 }]\n'
+                '[[lexicon]]\nname = "own"\nwords = ["one", "two"]\n'
+            ),
+            6,
+            "only 2 different words",
+        ),
         ('[[group]]\nname = "g"\nmembers = ["a.example"]\n', 5, "no rule speaks of the group g"),
         ('[[group]]\nname = "g"\n', 4, "has no members"),
     ],
