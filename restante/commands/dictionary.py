@@ -8,10 +8,20 @@ from pathlib import Path
 
 import click
 
-from restante.classify.dictionary import LONGEST, MOST, SHORTEST, Value, key_of, refused, write
+from restante.classify.dictionary import (
+    LONGEST,
+    MOST,
+    SHORTEST,
+    Dictionary,
+    Value,
+    key_of,
+    open_dictionaries,
+    refused,
+    write,
+)
 from restante.cli import Invocation
 from restante.credentials import Credential, read_credential
-from restante.policy import load_policy
+from restante.policy import Policy, load_policy
 from restante.toml_source import BadFile
 
 
@@ -42,6 +52,16 @@ def dictionary(
     key = key_of(read_credential(settings.credentials, Credential.ROUTE), name)
     count = write(path, name, key, values(file, column, header=header))
     click.echo(f"{path}: {count} different values, hashed. Found as dictionary:{name} after the next reload.")
+
+
+def opened(invocation: Invocation, policy: Policy) -> tuple[Dictionary, ...]:
+    """The dictionaries that ``policy`` names.
+
+    Raises :class:`restante.classify.dictionary.BadDictionary` or :class:`restante.credentials.BadCredential`.
+    """
+    if not policy.dictionary:
+        return ()
+    return open_dictionaries(policy.dictionary, read_credential(invocation.settings.credentials, Credential.ROUTE))
 
 
 def values(path: Path, column: int, *, header: bool) -> Iterator[Value]:

@@ -20,6 +20,7 @@ from restante.classify.extract.from_settings import extractor_from, require_prog
 from restante.classify.extract.pool import ExtractorPool
 from restante.classify.recorder import TextRecorder
 from restante.cli import Invocation
+from restante.commands.dictionary import opened
 from restante.commands.evidence import ReadOnly, acquaintances, evidence_cache, look, stored
 from restante.envelope import Address, BadAddress, Envelope
 from restante.excerpts import LIMIT
@@ -80,7 +81,8 @@ def explain(
     envelope = Envelope(guessed.sender if sender is None else sender, recipients or guessed.recipients)
     recorder = TextRecorder() if text_limit else None
     with attachments_extractor(invocation) as extractor:
-        classification = Classifier(policy, extractor=extractor).classify(source, recorder)
+        classifier = Classifier(policy, extractor=extractor, dictionaries=opened(invocation, policy))
+        classification = classifier.classify(source, recorder)
     with acquaintances(invocation) as known:
         circumstances = Circumstances(acquaintances=known)
         rule, matched = matching_rule(policy, classification, envelope, circumstances)

@@ -20,20 +20,21 @@ from tests.core.test_settings import ANSWERS
 
 SECRET = bytes(range(32))
 VALUES = ("P-4711-08", "998877", "0815/AB", "Änne Größer", "Max Mustermann", "J. R. Hartley-Smith", "1234567")
-POLICY = """
-[[dictionary]]
-name = "patients"
-path = "patients.dictionary"
-tags = ["patient"]
-
+ROOMS = """
 [[dictionary]]
 name = "rooms"
 path = "rooms.dictionary"
 context = ["room"]
-
+"""
+POLICY = f"""
+[[dictionary]]
+name = "patients"
+path = "patients.dictionary"
+tags = ["patient"]
+{ROOMS}
 [[rule]]
 name = "patients"
-when = [{ detectors = ["dictionary:patients"], count = 2 }, { tags = ["patient"] }]
+when = [{{ detectors = ["dictionary:patients"], count = 2 }}, {{ tags = ["patient"] }}]
 """
 
 
@@ -136,7 +137,7 @@ def test_a_bad_list_is_refused_with_file_and_line(tmp_path: Path, content: bytes
 
 def test_the_command_hashes_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     initialise(tmp_path, ANSWERS)
-    (tmp_path / "policy.toml").write_text(POLICY, encoding="utf-8")
+    (tmp_path / "policy.toml").write_text(POLICY.replace(ROOMS, ""), encoding="utf-8")
     (tmp_path / "list.csv").write_text("name;number\nAnn;P-4711-08\n\nBob;P-4712-09\n", encoding="utf-8-sig")
     base = ["--settings", str(tmp_path / "restante.toml"), "dictionary"]
     with pytest.raises(SystemExit) as done:
@@ -146,6 +147,10 @@ def test_the_command_hashes_a_column(tmp_path: Path, capsys: pytest.CaptureFixtu
     secret = read_credential(tmp_path / "credentials", Credential.ROUTE)
     made = Dictionary("patients", tmp_path / "patients.dictionary", key_of(secret, "patients"))
     assert Value.of("p471209") in made
+    (tmp_path / "mail.eml").write_bytes(b"To: a@partner.example\n\nabout P-4711-08\n")
+    with pytest.raises(SystemExit):
+        main([*base[:2], "explain", str(tmp_path / "mail.eml"), "--no-network"])
+    assert "dictionary:patients" in capsys.readouterr().out
     with pytest.raises(SystemExit) as failed:
         main([*base, "nobody", str(tmp_path / "list.csv")])
     assert failed.value.code == 2
