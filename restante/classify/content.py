@@ -114,7 +114,9 @@ class Content:
         if self._embedded:
             self._embedded.feed(data)
 
-    def _inner(self, decoding: str) -> Content:
+    def _inner(self, decoding: str) -> Content | None:
+        if not self._session.may_open():
+            return None
         whole = f"{self._decoding}, {decoding}" if self._decoding else decoding
         return Content(self._session, self._place, self._charsets, decoding=whole, nested=self._nested + 1)
 

@@ -12,16 +12,19 @@ import re2
 
 from restante.classify.text import occurs
 
+MANY = 1_500  # places in one text beyond which all of it is changed alike, which costs the same for any number
+
 # Groups at the end of one line and the beginning of the next, quotation marks of replies between them.
 _WRAP = rb"[0-9][ ./-]{0,2}\n[ \t>|]*[0-9A-Z]{2}|[A-Z]{2} ?\n[ \t>|]*[0-9]{2}"
 _ALIKE = rb"(?:[0-9OolI|][ .-]?){4}[OolI|](?:[ .-]?[0-9OolI|]){4}|(?:[0-9][ .-]?){6}[OolI|]|[OolI|](?:[ .-]?[0-9]){6}"
 _MARK = rb"(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}"
+_MARK_SIGNS = (b"*", b"_", b"~", b"|", "\u00b7".encode(), "\u2022".encode(), "\u2027".encode(), "\u2219".encode())
 _MARKED = rb"[0-9][ .-]?" + _MARK + rb"[ .-]?[0-9]"
 _MIXED = rb"[A-Za-z0-9][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][A-Za-z0-9]"
 _ANY = occurs(b"|".join((_WRAP, _ALIKE, _MARKED)))
 _FOREIGN = occurs(_MIXED)
 
-_WRAPPED = occurs(_WRAP)
+_WRAPPED, _IS_ALIKE, _IS_MARKED = occurs(_WRAP), occurs(_ALIKE), occurs(_MARKED)
 _GROUPS = rb"[0-9A-Z]+(?:[ ./-][0-9A-Z]+)*"
 _JOIN = re2.compile(rb"(" + _GROUPS + rb")([./-]?)[ \t]{0,3}\n[ \t>|]*(" + _GROUPS + rb")")
 _FOLDED = re.compile(rb"\n[ \t]")  # RFC 5545, section 3.1; RFC 6350, section 3.2
@@ -64,14 +67,18 @@ def disguises(text: str, data: bytes, *, joined: bool = False) -> list[tuple[str
     if _ANY(data):
         others = (
             ("lines joined", _joined(data) if _WRAPPED(data) else b""),
-            ("marks between digits", _unmarked(data)),
-            ("look-alike digits", _RUN.sub(_digits, data)),
+            ("marks between digits", _unmarked(data) if _IS_MARKED(data) else b""),
+            ("look-alike digits", _plain_digits(data) if _IS_ALIKE(data) else b""),
         )
         found += [(name, other) for name, other in others if other and other != data]
     return found
 
 
 def _unmarked(data: bytes) -> bytes:
+    if sum(map(data.count, _MARK_SIGNS)) > MANY:
+        for sign in _MARK_SIGNS:
+            data = data.replace(sign, b" ")
+        return data
     # Twice: the digit behind one mark may stand before the next.
     for pattern, instead in _MARKS * 2:
         data = pattern.sub(instead, data)
@@ -80,6 +87,8 @@ def _unmarked(data: bytes) -> bytes:
 
 def _joined(data: bytes) -> bytes:
     """What stands around values that may go on in the next line, with them in one line."""
+    if data.count(b"\n") > MANY:
+        return data.replace(b"\n> ", b" ").replace(b"\n", b" ")
     pieces: list[bytes] = []
     end = 0
     for match in _JOIN.finditer(data):
@@ -105,6 +114,17 @@ def addresses(data: bytes) -> str:
     if b"%" not in data:
         return ""
     return unquote(b"\n".join(_ESCAPED.findall(data)).decode("utf-8", "replace"))
+
+
+def _plain_digits(data: bytes) -> bytes:
+    pieces: list[bytes] = []
+    end = 0
+    for number, match in enumerate(_RUN.finditer(data)):
+        if number > MANY:
+            return data.translate(_TO_DIGITS)
+        pieces += [data[end : match.start()], _digits(match)]
+        end = match.end()
+    return b"".join((*pieces, data[end:]))
 
 
 def _digits(match: re2._Match) -> bytes:

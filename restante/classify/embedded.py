@@ -1,8 +1,8 @@
 """Files that stand inside a text: runs of base64 lines, uuencode, yEnc and data: addresses (RFC 2397).
 
 Mail that was quoted, bounced or damaged carries them, old programs made attachments of them, and readers decode some.
-What is decoded goes to sinks that the caller opens; what is recognised but not decoded here, to ``opaque``.  Nothing
-raises on any bytes; one line or 256 KiB of it are in memory at a time.
+What is decoded goes to sinks that the caller opens, or refuses to; what is recognised but not decoded here, to
+``opaque``.  Nothing raises on any bytes; one line or 256 KiB of it are in memory at a time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Sink(Protocol):
         """The file is complete."""
 
 
-Open = Callable[[str], Sink]
+Open = Callable[[str], Sink | None]
 Opaque = Callable[[str], None]
 
 
@@ -220,6 +220,8 @@ class _DataAddresses:
                     return
                 position = match.end()
                 self._sink, self._decoder = self._open("data: address"), Base64()
+                if self._sink is None:
+                    return
             end = _URI_END.search(text, position)
             run = text[position : end.start() if end else len(text)]
             # Base64 in an address may itself be percent-encoded.

@@ -21,7 +21,9 @@ def scan_raw(session: Session, source: BinaryIO, block: int) -> None:
     printable = session.text(PLACE, html=True, decoding="raw bytes as quoted-printable")
     quoted = QuotedPrintable()
 
-    def inner(decoding: str) -> Content:
+    def inner(decoding: str) -> Content | None:
+        if not session.may_open():
+            return None
         return Content(session, PLACE, html=True, decoding=f"raw bytes, {decoding}", nested=1)
 
     def opaque(reason: str) -> None:

@@ -7,6 +7,8 @@ text arrived, and memory does not depend on its length.
 from __future__ import annotations
 
 import codecs
+import re
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,6 +20,8 @@ from restante.classify.scan import MARGIN, Budget, Hit, Scanner
 from restante.classify.text import codec_of, is_wide, normalise
 
 WINDOW = 1 << 16
+LONGEST_LINE = 2048  # of text in which a quotation mark at the beginning counts
+_QUOTE = re.compile(rb"</?blockquote")
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 Report = Callable[[Hit], None]
@@ -42,8 +46,10 @@ class _Target:
         hits = self._scanner.scan(text, start, end, self._budget)
         if self._observe is not None:
             self._observe(reading, text, start, end, hits)
-        for hit in hits:
-            self._report(replace(hit, reason=_and_quoted(hit.reason)) if _is_quoted(text, hit.start) else hit)
+        if hits:
+            quotations = Quotations(text)
+            for hit in hits:
+                self._report(replace(hit, reason=_and_quoted(hit.reason)) if hit.start in quotations else hit)
 
     def whole(self, reading: str, text: bytes) -> None:
         """Scan all of ``text`` at once."""
@@ -63,13 +69,19 @@ def _and_quoted(reason: str) -> str:
     return f"{reason}, {QUOTED}" if reason else QUOTED
 
 
-def _is_quoted(text: bytes, start: int) -> bool:
-    """Whether what begins at ``start`` stands in a line, or an element of HTML, quoted from another message."""
-    line = text[text.rfind(b"\n", 0, start) + 1 : start]
-    if line.lstrip(b" \t").startswith(b">"):
-        return True
-    opened = text.rfind(b"<blockquote", 0, start)
-    return opened >= 0 and opened > text.rfind(b"</blockquote", 0, start)
+class Quotations:
+    """Where in a text lines, or elements of HTML, are quoted from another message."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._elements = [found.start() for found in _QUOTE.finditer(text)] if b"<blockquote" in text else []
+
+    def __contains__(self, start: int) -> bool:
+        line = self._text.rfind(b"\n", max(start - LONGEST_LINE, 0), start) + 1
+        if line and self._text[line : line + 8].lstrip(b" \t").startswith(b">"):
+            return True
+        before = bisect_right(self._elements, start) - 1
+        return before >= 0 and self._text[self._elements[before] + 1] != 0x2F  # a slash: an end tag
 
 
 class _Window:

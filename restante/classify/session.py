@@ -21,6 +21,7 @@ from restante.classify.text import normalise
 MAX_CERTAIN = 10_000  # findings of high confidence that one detector may report; a rule can count that far
 MAX_VAGUE = 1_000  # the same for lower confidences, which must not crowd out the certain ones
 MAX_NAMES = 1_000
+MAX_EMBEDDED = 2_000
 
 # What most parts have, and nothing else; file names in it are scanned by themselves.
 _PLAIN = frozenset({b"content-type", b"content-transfer-encoding", b"content-disposition", b"mime-version"})
@@ -85,6 +86,7 @@ class Session:
         self.headers: list[tuple[str, str]] = []
         self.size = 0
         self.scan_raw = False
+        self._embedded = 0
         self.inspector: Inspector | None = None
 
     def note(self, detector: str, place: str, confidence: Confidence, reason: str, match: str = "") -> None:
@@ -101,6 +103,13 @@ class Session:
     def opaque(self, reason: str, place: str = "structure") -> None:
         """Something could not be looked into."""
         self.note("cannot-inspect", place, Confidence.MEDIUM, reason)
+
+    def may_open(self) -> bool:
+        """Whether one more file inside a text may be opened; once it may not, that is a finding."""
+        self._embedded += 1
+        if self._embedded > MAX_EMBEDDED:
+            self.opaque("more files inside texts than are looked at in one message")
+        return self._embedded <= MAX_EMBEDDED
 
     def attachment(self, name: str, kind: str) -> None:
         """There is an attachment called ``name`` that claims to be of the media type ``kind``."""

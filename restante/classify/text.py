@@ -10,7 +10,6 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import cast
 
 import re2
 
@@ -30,25 +29,35 @@ def occurs(pattern: bytes) -> Callable[[bytes], bool]:
     return found
 
 
-# Format characters (category Cf), NUL, the combining joiner, Hangul and Khmer fillers, variation selectors.
-_INVISIBLE = re2.compile(
-    rb"[\p{Cf}\x00\x{034F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{3164}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]"
-)
-_DASH = re2.compile(rb"[\x{2010}-\x{2015}\x{2212}\x{2043}\x{FE58}\x{FE63}\x{FF0D}]")
-_FOREIGN_DIGIT = re2.compile(rb"[^\P{Nd}0-9]|\p{No}")
-# Line ends of other alphabets, and marks that decorate a letter or digit without changing which one it is.
-_LINE_END = re2.compile(rb"[\x{0085}\x{2028}\x{2029}]")
-_DECORATION = re2.compile(rb"([\n -~])[\p{Mn}\p{Me}]+")
-# Characters that case folding makes longer, which no pattern can do for itself; the sharp s, which is frequent, apart.
-_LONGER = re2.compile(
-    "".join(("[", *(c for c in map(chr, range(0xE0, 0x20000)) if len(c.casefold()) > 1 and c != "ß"), "]")).encode()
-)
-# One pass tells whether any of these, which are rare, needs its own.
-_ANY = occurs(
-    b"|".join(
-        one.pattern for one in (_INVISIBLE, _DASH, _FOREIGN_DIGIT, _LONGER, _LINE_END, re2.compile(rb"[\p{Mn}\p{Me}]"))
-    )
-)
+# Planes in which there is anything to replace: the first two, and the one of tags and variation selectors.
+_PLANES = (*range(0x80, 0x20000), *range(0xE0000, 0xE0200))
+_MARK = frozenset({"Mn", "Me"})
+
+
+def _instead(character: str) -> str | None:
+    """What stands for ``character``: nothing for what is invisible, a plain digit, hyphen or line end, or itself."""
+    category = unicodedata.category(character)
+    if category == "Cf" or character in _FILLERS or 0xFE00 <= ord(character) <= 0xFE0F or ord(character) >= 0xE0100:
+        return None
+    if category in {"Nd", "No"} and character.isdigit():
+        return str(unicodedata.digit(character))
+    if category == "Pd" or character in _HYPHENS:
+        return "-"
+    # Case folding that makes longer is what no pattern can do for itself; the sharp s, which is frequent, goes before.
+    folded = character.casefold()
+    return folded if len(folded) > 1 else _LINE_ENDS.get(character, character)
+
+
+# The combining joiner, Hangul and Khmer fillers; hyphens of other categories; line ends of other alphabets.
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164")
+_HYPHENS = frozenset("\u2212\u2043\ufe58\ufe63\uff0d")
+_LINE_ENDS = {"\u0085": "\n", "\u2028": "\n", "\u2029": "\n"}
+_INSTEAD = {code: new for code in _PLANES if (new := _instead(chr(code))) != chr(code)} | {0: None}
+_MARKS = "".join(chr(code) for code in _PLANES if unicodedata.category(chr(code)) in _MARK)
+# Marks that decorate an ASCII character without changing which one it is.
+_DECORATION = re.compile(f"(?<=[\n -~])[{_MARKS}]+")
+# One pass tells whether there is any of these, which are rare.
+_ANY = occurs(f"[{''.join(map(chr, _INSTEAD))}]|[{_MARKS}]".encode().replace(b"\0", rb"\x00"))
 _ASCII = bytes(range(1, 128))
 # Marks and jamo, whose normal form depends on the character before.
 _COMBINING = occurs(rb"[\pM\x{1100}-\x{11FF}]")
@@ -71,23 +80,7 @@ def normalise(text: str) -> bytes:
         foreign = data.translate(None, _ASCII)
     if not _ANY(foreign):
         return data
-    data = cast("bytes", _INVISIBLE.sub(b"", data))
-    data = cast("bytes", _DASH.sub(b"-", data))
-    data = cast("bytes", _LINE_END.sub(b"\n", data))
-    data = cast("bytes", _DECORATION.sub(rb"\1", data))
-    data = cast("bytes", _LONGER.sub(_folded, data))
-    if _FOREIGN_DIGIT.search(data) is None:
-        return data
-    return "".join(map(_digit, data.decode("utf-8"))).encode()
-
-
-def _folded(match: re2._Match) -> bytes:
-    letter: bytes = match.group()
-    return letter.decode("utf-8").casefold().encode()
-
-
-def _digit(character: str) -> str:
-    return str(unicodedata.digit(character)) if character.isdigit() else character
+    return _DECORATION.sub("", data.decode("utf-8").translate(_INSTEAD)).encode()
 
 
 # Decoders that are no charset of mail, or whose cost is not linear.
