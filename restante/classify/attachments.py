@@ -5,6 +5,7 @@ What is kept aside lies in anonymous memory outside of this process's own (memfd
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable
@@ -86,6 +87,65 @@ class Kept:
         return not looks_like_text(head[:1024]) or bool(set(found) - {"mute"})
 
 
+class _Shelf:
+    """Messages that were found in one attachment, one behind another in one file in memory, while anybody needs it."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.memfd_create("messages", os.MFD_CLOEXEC)
+        self._holders = 1
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.write(self._descriptor, view)
+            self.size += written
+            view = view[written:]
+
+    def read(self, size: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
+
+    def open(self, start: int) -> BinaryIO:
+        """What was written from ``start`` on, as a file."""
+        self._holders += 1
+        return io.BufferedReader(_Shelved(self, start, self.size))
+
+    def release(self) -> None:
+        self._holders -= 1
+        if not self._holders:
+            os.close(self._descriptor)
+
+
+class _Shelved(io.RawIOBase):
+    """One of the messages on a shelf."""
+
+    def __init__(self, shelf: _Shelf, start: int, end: int) -> None:
+        self._shelf, self._start, self._end = shelf, start, end
+        self._at = start
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
+        self._at = min(max(base + offset, self._start), self._end)
+        return self._at - self._start
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the stub wants a wider buffer
+        data = self._shelf.read(min(len(buffer), self._end - self._at), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._shelf.release()
+        super().close()
+
+
 class _Findings:
     """What an extractor tells, as findings of a session."""
 
@@ -94,42 +154,49 @@ class _Findings:
         self._whence = whence
         self._later = later
         self._scan: TextScan | None = None
-        self._message: BinaryIO | None = None
+        self._shelf: _Shelf | None = None
+        self._message_start = -1
         self._message_place = ""
         self._places: dict[str, str] = {}
 
     def text(self, place: str, charsets: tuple[str, ...], *, markup: bool) -> None:
         """A text begins."""
-        self.close()
+        self._complete()
         self._scan = self._session.text(self._place(place), charsets, html=markup, decoding="extracted")
 
     def message(self, place: str) -> None:
         """A message begins: it is walked like the one that it came in."""
-        self.close()
+        self._complete()
         self._message_place = self._place(place)
-        self._message = os.fdopen(os.memfd_create("message", os.MFD_CLOEXEC), "w+b")
+        self._shelf = self._shelf or _Shelf()
+        self._message_start = self._shelf.size
 
     def data(self, data: bytes) -> None:
         """Bytes of what began last."""
         if self._scan is not None:
             self._scan.feed(data)
-        elif self._message is not None:
-            self._message.write(data)
+        elif self._shelf is not None and self._message_start >= 0:
+            self._shelf.write(data)
 
     def sealed(self, place: str, reason: str) -> None:
         """Something could not be read."""
-        self.close()
+        self._complete()
         self._session.opaque(reason, self._place(place))
 
     def close(self) -> None:
+        """Everything is told."""
+        self._complete()
+        if self._shelf is not None:
+            self._shelf.release()
+
+    def _complete(self) -> None:
         """What began last is complete."""
-        scan, message = self._scan, self._message
-        self._scan = self._message = None
+        scan, self._scan = self._scan, None
+        start, self._message_start = self._message_start, -1
         if scan is not None:
             scan.close()
-        if message is not None:
-            message.seek(0)
-            self._later(message, self._message_place, self._whence.depth + 1)
+        elif self._shelf is not None and start >= 0:
+            self._later(self._shelf.open(start), self._message_place, self._whence.depth + 1)
 
     def _place(self, inner: str) -> str:
         """The place for a finding; a name that itself holds an identifier is not repeated in clear."""

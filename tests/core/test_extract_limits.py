@@ -16,6 +16,7 @@ import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ from restante.classify.extract.pool import ExtractorPool
 from restante.classify.extract.wire import BadFrame, Frame, FrameReader, Kind, encode, encode_fields
 from restante.classify.finding import Classification
 from restante.policy import Policy
-from tests.core.attachment_samples import FOUND, PLAIN, pdf_of, tarred, zipped
+from tests.core.attachment_samples import FOUND, MESSAGE, PLAIN, pdf_of, tarred, zipped
 from tests.core.test_extract_formats import cards, mail, sealed
 
 MIB = 1 << 20
@@ -147,6 +148,25 @@ def test_what_came_before_a_bomb_is_found(classifier: Classifier) -> None:
     result = classify(classifier, "a.zip", zipped(("a.txt", PLAIN), ("b", ZEROS)))
     assert cards(result) == ["attachment:a.zip/a.txt"]
     assert sealed(result)
+
+
+def test_thousands_of_messages_in_an_archive_take_few_descriptors(classifier: Classifier) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    content = zipped(*((f"{n}.eml", MESSAGE) for n in range(150)))
+    seen: list[int] = []
+    source = io.BytesIO(mail("a.zip", content))
+    original = os.memfd_create
+
+    def counted(name: str, flags: int = 0) -> int:
+        seen.append(1)
+        return original(name, flags)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "memfd_create", counted)
+        result = classifier.classify(source)
+    assert len(cards(result)) == 150
+    assert len(seen) <= 2
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_ten_thousand_members_take_bounded_time() -> None:
