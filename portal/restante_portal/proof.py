@@ -48,7 +48,7 @@ def require(here: Portal, token: str, link: links.LiveLink | None, form: Mapping
     typed = form.get("number" if by_number else "code", "")[:LONGEST]
     if not typed.strip():
         raise Refused("empty", 400)
-    counters = _count(here, token)
+    counters = _count(here, token, link)
     right = link.is_number(token, typed) if by_number and link is not None else links.is_code(link, typed)
     if link is None or not right:
         raise Refused("wrong", 403)
@@ -56,14 +56,20 @@ def require(here: Portal, token: str, link: links.LiveLink | None, form: Mapping
     return link
 
 
-def _count(here: Portal, token: str) -> tuple[throttle.Counter, ...]:
+def _count(here: Portal, token: str, link: links.LiveLink | None) -> tuple[throttle.Counter, ...]:
+    """Count a try.  Whoever has the address of a live link is not stopped by what others at the same client tried.
+
+    With a number alone one is: else the limit would tell which numbers there are.
+    """
     key, client = token_hash(token).hex(), throttle.client_key(client_address())
+    has_link = link is not None and link.number_hash is not None
+    overall = PER_CLIENT_OVERALL.of(client, key) if has_link else PER_CLIENT_OVERALL.of(client)
     network = throttle.network_key(client_address())
     try:
         return tuple(
             throttle.take_or_reserve(
                 here.store,
-                (PER_CLIENT.of(key, client), PER_CLIENT_OVERALL.of(client)),
+                (PER_CLIENT.of(key, client), overall),
                 PER_LINK.of(key),
                 (RESERVE_PER_NETWORK.of(key, network), RESERVE_PER_LINK.of(key)),
                 now=here.clock(),

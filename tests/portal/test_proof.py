@@ -157,12 +157,23 @@ def test_who_is_locked_out_all_the_same_asks_for_a_fresh_link(app: Flask, post: 
 
 
 @pytest.mark.behaviour("P5")
-def test_one_client_does_not_guess_at_many_links(app: Flask, post: Post) -> None:
-    store, now = post.store, post.clock()
+def test_one_client_does_not_guess_at_many_numbers_and_stops_nobody_with_a_link(
+    app: Flask, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, link = link_less(post), post.waiting(code=True)
+    busy = "198.51.100.9"
     for _ in range(proof.PER_CLIENT_OVERALL.tries):
-        throttle.take(store, [proof.PER_CLIENT_OVERALL.of("198.51.100.9")], now=now)
-    assert Browser(app, "198.51.100.9").open(post.waiting(), number="12").status_code == 429
-    assert Browser(app, "198.51.100.10").open(post.waiting(), number="12").status_code == 403
+        throttle.take(post.store, [proof.PER_CLIENT_OVERALL.of(busy)], now=post.clock())
+    stranger = Browser(app, busy)
+    for number in (known.number, "000 000 000 000"):
+        assert by_number(stranger, number, "AAAA-AAAA").status_code == 429
+    assert known.code
+    assert by_number(Browser(app, "198.51.100.10"), known.number, known.code).status_code == 303
+    form_key = stranger.form_key("/")
+    with counted_work(post, monkeypatch) as done:
+        assert stranger.post(f"/p/{'A' * 43}/open", {"code": "AAAA-AAAA"}, form_key=form_key).status_code == 404
+    assert "argon2" not in done
+    assert Browser(app, busy).open(link, link.code).status_code == 303  # the recipient, behind the same address
 
 
 def _cut(post: Post) -> None:
