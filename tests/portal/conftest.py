@@ -102,9 +102,9 @@ class Post:
         by_recipient = {row.recipient: row.id for row in rows}
         return [by_recipient[each] for each in recipients]
 
-    def link(self, delivery_id: str, *, code: bool = False) -> links.MintedLink:
+    def link(self, delivery_id: str, *, code: bool = False, **more: Any) -> links.MintedLink:
         """A link as the worker mints it for a notice."""
-        minted = links.mint_link(self.store, delivery_id, needs_code=code, new_code=False, now=self.clock())
+        minted = links.mint_link(self.store, delivery_id, needs_code=code, new_code=False, now=self.clock(), **more)
         assert minted is not None
         return minted
 

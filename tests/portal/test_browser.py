@@ -13,9 +13,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
 from sqlalchemy import update
 
+from restante.access import CodeWay, NoticeForm
 from restante.settings import HostPort
 from restante.store import admins, holding
 from restante.store.models import Delivery, DeliveryState
+from restante.tokens import phrase_hash
 from restante.vault import Sealer, generate_keypair
 from tests.portal import letters
 from tests.portal.conftest import RECIPIENT, Post, make_post, make_settings
@@ -245,6 +247,37 @@ def test_a_pickup_with_the_number_of_the_notice(context: BrowserContext, office:
             visit.look("wrong-number")
     assert said.startswith("Too many wrong tries")
     visit.look("throttled")
+
+
+@pytest.mark.behaviour("P4")
+@pytest.mark.behaviour("P13")
+def test_a_pickup_by_number_and_code(context: BrowserContext, office: Post) -> None:
+    link = office.link(office.hold(letters.RICH)[0], form=NoticeForm.NUMBER)
+    assert link.code
+    visit = Visit(context, office, "front-door")
+    page = visit.page
+    visit.go("/")
+    page.locator("#number").fill(link.number)
+    page.locator("#code").fill("AAAA-AAAA")
+    page.locator("#code").press("Enter")
+    assert page.get_by_role("alert").inner_text().startswith("Number and code do not open a message")
+    visit.look("wrong")
+    page.locator("#number").fill(link.number)
+    page.locator("#code").fill(link.code)
+    page.locator("#code").press("Enter")
+    page.get_by_role("heading", name="Befund und Röntgenbild").wait_for()
+
+
+@pytest.mark.behaviour("P13")
+def test_the_page_names_the_way_of_the_code(context: BrowserContext, office: Post) -> None:
+    visit = Visit(context, office, "landing")
+    for way, label in ((CodeWay.SMS, "Access code"), (CodeWay.PHRASE, "Agreed phrase")):
+        link = office.link(office.hold()[0], code=True, way=way, phrase=phrase_hash("the yellow submarine"))
+        visit.go(f"/p/{link.token}")
+        visit.page.get_by_label(label).fill("wrong")
+        visit.page.get_by_label(label).press("Enter")
+        visit.page.get_by_role("alert").wait_for()
+        visit.look(f"wrong-{way}")
 
 
 @pytest.mark.behaviour("P13")
