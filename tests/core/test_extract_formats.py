@@ -84,7 +84,7 @@ def test_a_file_name_that_is_a_card_number_is_found_and_not_repeated(classifier:
 
 @pytest.mark.parametrize("kind", ["text/plain", "image/png", "application/pdf", "application/x-unheard-of"])
 def test_what_a_part_claims_to_be_decides_nothing(classifier: Classifier, kind: str) -> None:
-    assert cards(classify(classifier, "a", FOUND["runs.docx"](), kind))
+    assert cards(classify(classifier, "a", FOUND["text.zip"](), kind))
 
 
 def test_without_an_extractor_documents_are_findings() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from restante.classify.engine import Classifier
-from restante.classify.extract.limits import Limits
+from restante.classify.extract.limits import Limits, Meter, Unreadable
 from restante.classify.extract.pool import ExtractorPool
 from restante.classify.extract.wire import BadFrame, Frame, FrameReader, Kind, encode, encode_fields
 from restante.classify.finding import Classification
@@ -30,7 +30,7 @@ from tests.core.attachment_samples import FOUND, MESSAGE, PLAIN, pdf_of, tarred,
 from tests.core.test_extract_formats import cards, mail, sealed
 
 MIB = 1 << 20
-SMALL = Limits(seconds=60, size=20 * MIB, members=200)
+SMALL = Limits(seconds=60, size=8 * MIB, members=200)
 
 
 class Notes:
@@ -83,7 +83,7 @@ def classify(classifier: Classifier, name: str, content: bytes) -> Classificatio
     return classifier.classify(io.BytesIO(mail(name, content)))
 
 
-ZEROS = bytes(26 * MIB)
+ZEROS = bytes(10 * MIB)
 
 
 def _matryoshka(levels: int) -> bytes:
@@ -95,7 +95,7 @@ def _matryoshka(levels: int) -> bytes:
 
 def _forty_two() -> bytes:
     """Sixteen zips of sixteen zips of one file that unpacks to a lot."""
-    content = zipped(("0.dll", ZEROS[: 12 * MIB]))
+    content = zipped(("0.dll", ZEROS[: 5 * MIB]))
     for _ in range(2):
         content = zipped(*((f"{number}.zip", content) for number in range(16)))
     return content
@@ -122,7 +122,7 @@ def _quine() -> bytes:
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros.zip": (lambda: zipped(("zeros", ZEROS)), "unpacks to more than"),
     "zeros.gz": (lambda: gzip.compress(ZEROS), "unpacks to more than"),
-    "line.zip": (lambda: zipped(("line.txt", b"a" * (26 * MIB))), "unpacks to more than"),
+    "line.zip": (lambda: zipped(("line.txt", b"a" * (10 * MIB))), "unpacks to more than"),
     "42.zip": (_forty_two, "unpacks to more than"),
     "deep.zip": (lambda: _matryoshka(12), "deep"),
     "quine.tgz": (_quine, "deep"),
@@ -142,6 +142,15 @@ def test_a_bomb_is_a_finding(pool: ExtractorPool, name: str) -> None:
     assert any(reason in one for one in notes.problems.values()), notes.problems
     assert notes.read <= 2 * SMALL.size
     assert time.monotonic() - began < 60
+
+
+def test_what_unpacks_to_many_times_its_size_is_stopped_early() -> None:
+    meter = Meter(Limits(), 1000)
+    meter.unpacked(16 * MIB)
+    with pytest.raises(Unreadable, match="200 times"):
+        meter.unpacked(1)
+    meter = Meter(Limits(), MIB)
+    meter.unpacked(200 * MIB)
 
 
 def test_what_came_before_a_bomb_is_found(classifier: Classifier) -> None:
@@ -333,7 +342,7 @@ def test_an_extractor_can_reach_nothing() -> None:
 
 def test_a_large_attachment_does_not_lie_in_the_memory_of_the_service(classifier: Classifier) -> None:
     noise = random.Random(0).randbytes(MIB)
-    content = zipped(*((f"{n}.bin", b"MZ" + noise) for n in range(16)), method=zipfile.ZIP_STORED)
+    content = zipped(*((f"{n}.bin", b"MZ" + noise) for n in range(7)), method=zipfile.ZIP_STORED)
     source = io.BytesIO(mail("a.zip", b"") + base64.encodebytes(content))
     del content
     tracemalloc.start()
@@ -343,4 +352,4 @@ def test_a_large_attachment_does_not_lie_in_the_memory_of_the_service(classifier
     finally:
         tracemalloc.stop()
     assert sealed(result) == {}
-    assert peak < 8 * MIB
+    assert peak < 4 * MIB
