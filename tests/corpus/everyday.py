@@ -1,4 +1,4 @@
-"""Ordinary business mail in eleven languages, written for the tests: full of numbers, and nothing in it is sensitive."""
+"""Ordinary business mail in eleven languages: full of numbers, and nothing in it is sensitive."""
 
 from __future__ import annotations
 
