@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import re2
 
@@ -25,6 +25,20 @@ _SCRIPTS: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{K
 _UNSPACED = re2.compile(f"[{_SCRIPTS}]+")
 _ANY_UNSPACED = re2.compile(f"[{_SCRIPTS}]".encode())
 _SPACE = str.maketrans("\n\r\t>\f\v", " " * 6)
+
+
+class _Blank(dict[int, str]):
+    """What is in no word as spaces, as many as it has bytes; answers are kept, since texts repeat characters."""
+
+    def __missing__(self, point: int) -> str:
+        character = chr(point)
+        size = 1 if point < 0x80 else len(character.encode("utf-8", "surrogatepass"))
+        blank = point >= 0x80 and not 0xDC80 <= point <= 0xDCFF and unicodedata.category(character)[0] not in "LMN"
+        self[point] = " " * size if blank else character
+        return self[point]
+
+
+_BLANK: Final = _Blank()
 _MOST_SPACE: Final = 8  # white space that may stand between two words of a phrase
 
 
@@ -147,7 +161,7 @@ def as_words(text: bytes) -> bytes:
     if len(lower) != len(text):
         lower = b"".join(map(_same_length, text.decode("utf-8", "surrogateescape")))
     if _NO_WORD.search(lower):
-        lower = cast("bytes", _NO_WORD.sub(lambda match: b" " * len(match.group()), lower))
+        lower = lower.decode("utf-8", "surrogateescape").translate(_BLANK).encode("utf-8", "surrogateescape")
     return lower.translate(_TABLE)
 
 
