@@ -31,6 +31,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
         url=f"http://localhost:{port}",
         listen=HostPort("127.0.0.1", port),
         trusted_proxies=1,
+        workers=1,
     )
     post = make_post(settings, worker_private)
     with PortalServer(settings, folder):
@@ -48,17 +49,18 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def _scene(office: Post, link: MintedLink, *, code: bool) -> Scene:
+def _scene(office: Post, link: MintedLink, page: str = "", *, code: bool) -> Scene:
     way = Way(link.token, link.number, CodeWay.SENDER if code else None)
     notice = NoticeWriter(office.settings, b"s" * 32).for_recipient(
         mark=NoticeMark("m" * 32, "d" * 32), recipient=RECIPIENT, sender="anna@clinic.example", way=way, expires_at=2e9
     )
-    return Scene(link, notice, Visitor(office.settings).get(f"/p/{link.token}").text)
+    return Scene(link, notice, page)
 
 
-def _let_loose(page: Page, scene: Scene, robot: Robot, url: str) -> None:
-    page.goto(f"{url}/p/{scene.link.token}")
-    given = {"values": robot.values(scene)[:4], "all": False, "method": "POST", **robot.extra}
+def _let_loose(page: Page, office: Post, link: MintedLink, robot: Robot) -> None:
+    page.goto(f"{office.settings.portal.url}/p/{link.token}")
+    scene = _scene(office, link, page.content(), code=robot.code)
+    given = {"values": robot.values(scene)[:3], "all": False, "method": "POST", **robot.extra}
     try:
         page.evaluate(robot.script, given)
         page.wait_for_load_state("load")
@@ -84,7 +86,7 @@ def test_no_robot_in_a_browser_uses_up_a_link(chromium: Browser, office: Post) -
         # Each comes without cookies and from an address of its own, so that none is stopped by another's limit.
         context.clear_cookies()
         page.set_extra_http_headers({"X-Forwarded-For": f"198.18.{count}.1"})
-        _let_loose(page, _scene(office, link, code=robot.code), robot, office.settings.portal.url)
+        _let_loose(page, office, link, robot)
         assert context.request.get(f"{office.settings.portal.url}/message").status == 403, name
         assert _untouched(office, link), name
     context.close()
@@ -94,10 +96,10 @@ def test_no_robot_in_a_browser_uses_up_a_link(chromium: Browser, office: Post) -
 def test_the_robot_itself_works_given_what_a_person_types(chromium: Browser, office: Post) -> None:
     for code in (False, True):
         link = office.waiting(code=code)
-        robot = Robot(lambda scene: [scene.link.code or scene.link.number], SEND)
+        robot = Robot(lambda scene: [scene.link.code or scene.link.number], SEND, code=code)
         context = chromium.new_context(bypass_csp=True, extra_http_headers={"X-Forwarded-For": f"198.19.{code:d}.1"})
         page = context.new_page()
-        _let_loose(page, _scene(office, link, code=code), robot, office.settings.portal.url)
+        _let_loose(page, office, link, robot)
         assert context.request.get(f"{office.settings.portal.url}/message").status == 200
         context.close()
         with pytest.raises(links.NoSuchLink):
