@@ -201,7 +201,7 @@ class Parameterised:
 
 
 _NOTHING = Parameterised("", {})
-_PARAM = re.compile(rb'\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)\s*(?:;|\Z|(?=\s))', re.DOTALL)
+_PARAM = re.compile(rb'([^\s=;"]{1,128})\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)\s*(?:;|\Z|(?=\s))', re.DOTALL)
 _QUOTED = re.compile(rb"\\(.)", re.DOTALL)
 
 

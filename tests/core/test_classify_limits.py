@@ -105,6 +105,7 @@ def _nested_multiparts(depth: int) -> bytes:
     return openings + b"\n" + CARD + closings
 
 
+_HTML = b"Content-Type: text/html\n\n"
 HOSTILE: tuple[tuple[str, Callable[[], bytes], set[str]], ...] = (
     ("1,000 nested multiparts", lambda: _nested_multiparts(1000), {"cannot-inspect", "payment-card"}),
     (
@@ -152,6 +153,16 @@ HOSTILE: tuple[tuple[str, Callable[[], bytes], set[str]], ...] = (
     ("ampersands", lambda: b"Content-Type: text/html\n\n" + b"&" * 2_000_000 + b" " + CARD, {"payment-card"}),
     ("parameters", lambda: b"Content-Type: text/plain" + b"; a=b" * 40_000 + b"\n\n" + CARD, {"payment-card"}),
     ("quotes", lambda: b'Content-Type: text/plain; a="' + b'\\"' * 100_000 + b"\n\n" + CARD, {"payment-card"}),
+    ("hidden elements", lambda: _HTML + b'<i style="display:none">' * 40_000 + CARD, {"payment-card"}),
+    ("style elements", lambda: _HTML + b"<style>.a{display:none}" * 40_000 + CARD, {"payment-card"}),
+    ("quotations", lambda: _HTML + b"<blockquote>" * 80_000 + CARD, {"payment-card"}),
+    ("data: addresses", lambda: b"\n" + b";base64,QUFB' " * 70_000 + CARD, {"payment-card", "cannot-inspect"}),
+    ("runs of base64", lambda: b"\n" + b"QUJD" * 6 + b"\nhello you\n" * 70_000 + CARD, {"payment-card"}),
+    ("lines of digits", lambda: b"\n" + b"1234\n" * 200_000 + CARD, {"payment-card"}),
+    ("marks between digits", lambda: b"\n" + b"1*" * 400_000 + b" " + CARD, {"payment-card"}),
+    ("zero width spaces", lambda: b"\n" + "1\u200b".encode() * 200_000 + b" " + CARD, {"payment-card"}),
+    ("comments", lambda: b"Content-Type: text/plain; " + b"(" * 100_000 + b"\n\n" + CARD, {"payment-card"}),
+    ("100,000 fields", lambda: b"X-A: b\n" * 100_000 + b"\n" + CARD, {"payment-card", "cannot-inspect"}),
     (
         "dashed lines",
         lambda: b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n" + b"--\n" * 500_000 + CARD + b"\n--b--",
@@ -242,3 +253,17 @@ def test_a_large_message_adds_little_to_the_process(kind: str, tmp_path_factory:
     done = subprocess.run([sys.executable, "-c", _RESIDENT, str(path)], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\d+\n", done.stdout)
     assert int(done.stdout) <= 6 << 10
+
+
+@pytest.mark.behaviour("C4")
+def test_a_message_cut_anywhere_gives_a_classification() -> None:
+    message = (
+        b'Subject: =?utf-8?B?Z3LDvMOfZQ==?=\r\nContent-Type: multipart/mixed;\r\n boundary="b"\r\n\r\n--b\r\n'
+        b"Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+        b'<p style=3D"display:none">=C3=A4 &#x41;</p>\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\n'
+        b"QUJDREVGRw==\r\n--b--\r\n"
+    )
+    whole = detectors(classify(message))
+    assert whole == set()
+    for end in range(0, len(message), 3):
+        assert detectors(classify(message[:end])) <= {"ambiguous-mime"}

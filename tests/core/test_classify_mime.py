@@ -474,3 +474,28 @@ def test_what_cannot_be_looked_into_is_a_finding(kind: str, body: bytes, reason:
 def test_a_vague_number_outside_the_parts_is_not_doubtful() -> None:
     result = classify(b"Content-Type: multipart/mixed; boundary=b\n\n" + PLAIN_PART + b"--b--\n\nref 123456782\n")
     assert not [hit for hit in result.findings if hit.confidence > Confidence.LOW]
+
+
+@pytest.mark.behaviour("C1")
+@pytest.mark.parametrize(
+    ("body", "quoted"),
+    [
+        (b"> my card is 4111 1111 1111 1111\r\n", True),
+        (b"> > 4111 1111\r\n> > 1111 1111\r\n", True),
+        (b"On Monday Bob wrote: 4111 1111 1111 1111\r\n", False),
+        (b"> 4111 1111 1111 1111\r\nyes, 4111 1111 1111 1111 it is\r\n", False),
+        (b"4111 1111 1111 1111\r\n> 4111 1111 1111 1111\r\n", False),
+        (b"<html><p>hi</p><blockquote><p>4111 1111 1111 1111</p></blockquote></html>", True),
+        (b"<html><blockquote><p>hi</p></blockquote><p>4111 1111 1111 1111</p></html>", False),
+    ],
+)
+def test_quoted_replies_are_marked(body: bytes, *, quoted: bool) -> None:
+    kind = "text/html" if b"<" in body else "text/plain"
+    hits = [hit for hit in classify(part(kind, body)).findings if hit.detector == "payment-card"]
+    assert [hit.quoted for hit in hits] == [quoted]
+
+
+@pytest.mark.behaviour("C1")
+def test_a_number_in_a_field_that_only_programs_read_is_vague_unless_words_say_what_it_is() -> None:
+    assert cards(classify(b"Message-ID: <4111111111111111@example.org>\n\nhello")) == set()
+    assert cards(classify(b"X-Remark: 4111111111111111\n\nhello")) == {"header:X-Remark"}
