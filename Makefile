@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup system lint test test-long fuzz demo bench lock clean
+.PHONY: setup system lint test test-long fuzz demo bench lock translations clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -59,6 +59,17 @@ lock: LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allo
 lock:
 	$(LOCK) -o requirements.lock setup.cfg
 	$(LOCK) --extra dev -o requirements-dev.lock setup.cfg
+
+# New texts into restante/translations: the template, each language's file, and what programs read of it.
+# A new language: $(BIN)/pybabel init -i $(CATALOGUES)/messages.pot -d $(CATALOGUES) -l CODE, then LANGUAGES in languages.py.
+CATALOGUES := restante/translations
+EXTRACT := -q extract -F pyproject.toml -k marked --add-location=file -w 100 --project=Restante --version=1 \
+	--copyright-holder="the Restante authors"
+translations: setup
+	$(BIN)/pybabel $(EXTRACT) -o $(CATALOGUES)/messages.pot .
+	$(BIN)/pybabel -q update --ignore-obsolete --no-fuzzy-matching --ignore-pot-creation-date -w 100 \
+		-i $(CATALOGUES)/messages.pot -d $(CATALOGUES)
+	$(BIN)/pybabel -q compile -d $(CATALOGUES)
 
 clean:
 	rm -rf build dist *.egg-info .cache $(VENV)

@@ -2,6 +2,8 @@
 
 They hold nothing of the message: no subject, no body, no file name.  The text part and the HTML part say the same,
 because both are rendered from one list of paragraphs; the HTML loads nothing and carries no tracking.
+
+Recipients are written to in the language that the caller names, with the same in English below; senders in English.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, make_msgid
 
 from restante.access import CodeWay
+from restante.languages import ENGLISH, Words, marked
 from restante.marks import NOTICE_HEADER, NoticeMark
 from restante.settings import Settings
 
@@ -42,10 +45,12 @@ class Way:
 
 
 _CODES = {
-    CodeWay.SENDER: "You also need an access code. The sender has it and will pass it on to you in another way, by "
-    "telephone for instance. Ask for it if you did not get it.",
-    CodeWay.SMS: "You also need an access code. It comes to your telephone as a text message.",
-    CodeWay.PHRASE: "You also need the phrase that was agreed with you for such messages. It is in no mail.",
+    CodeWay.SENDER: marked(
+        "You also need an access code. The sender has it and will pass it on to you in another way, by telephone for "
+        "instance. Ask for it if you did not get it."
+    ),
+    CodeWay.SMS: marked("You also need an access code. It comes to your telephone as a text message."),
+    CodeWay.PHRASE: marked("You also need the phrase that was agreed with you for such messages. It is in no mail."),
 }
 
 
@@ -57,6 +62,25 @@ class _Paragraph:
     items: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Paragraphs in one language; ``heading`` parts them from those above."""
+
+    words: Words
+    paragraphs: tuple[_Paragraph, ...]
+    heading: str = ""
+
+
+def text_message(organisation: str, code: str, sender: str, *, language: str) -> str:
+    """What a telephone is sent: the access code, and whose message it opens."""
+    return Words(language).gettext(
+        "%(organisation)s: access code %(code)s for the message from %(sender)s.",
+        organisation=organisation,
+        code=code,
+        sender=sender,
+    )
+
+
 class NoticeWriter:
     """Writes notices in the name of one organisation.  Returns finished messages, ready to submit."""
 
@@ -65,50 +89,90 @@ class NoticeWriter:
         self._secret = route_secret
 
     def for_recipient(
-        self, *, mark: NoticeMark, recipient: str, sender: str, way: Way, expires_at: float
+        self,
+        *,
+        mark: NoticeMark,
+        recipient: str,
+        sender: str,
+        way: Way,
+        expires_at: float,
+        language: str = ENGLISH,
     ) -> EmailMessage:
         """The notice that carries the one-time link, or where ``way`` has no token, the number of the notice alone."""
-        organisation = self._settings.organisation
-        paragraphs = [
-            _Paragraph(
-                f"{sender} has written to you at {recipient}. The message is confidential, and your mail provider "
-                f"could not receive it over an encrypted connection. {organisation} therefore keeps it for you."
-            ),
-            *(self._by_link(way, expires_at) if way.token else self._by_number(way, expires_at)),
-            self._how_to_know(sender, with_link=bool(way.token)),
-            _Paragraph("If you do not know the sender, you may ignore this notice."),
-        ]
-        message = self._message(mark, recipient, f"A confidential message from {sender} is waiting for you", paragraphs)
+        words = Words(language)
+        sections = [_Section(words, self._to_recipient(words, recipient, sender, way, expires_at))]
+        if language != ENGLISH and self._settings.notice.english_below:
+            english = Words(ENGLISH)
+            below = self._to_recipient(english, recipient, sender, way, expires_at)
+            sections.append(_Section(english, below, heading=english.language.name))
+        subject = words.gettext("A confidential message from %(sender)s is waiting for you", sender=sender)
+        message = self._message(mark, recipient, subject, sections)
         _set_address(message, "Reply-To", sender)
         return message
 
-    def _by_link(self, way: Way, expires_at: float) -> list[_Paragraph]:
-        until = f"The link opens once, in one browser. The message is kept until {_day(expires_at)}."
+    def _to_recipient(
+        self, words: Words, recipient: str, sender: str, way: Way, expires_at: float
+    ) -> tuple[_Paragraph, ...]:
+        held = words.gettext(
+            "%(sender)s has written to you at %(recipient)s. The message is confidential, and your mail provider could "
+            "not receive it over an encrypted connection. %(organisation)s therefore keeps it for you.",
+            sender=words.isolated(sender),
+            recipient=words.isolated(recipient),
+            organisation=words.isolated(self._settings.organisation),
+        )
+        return (
+            _Paragraph(held),
+            *(self._by_link(words, way, expires_at) if way.token else self._by_number(words, way, expires_at)),
+            self._how_to_know(words, sender, with_link=bool(way.token)),
+            _Paragraph(words.gettext("If you do not know the sender, you may ignore this notice.")),
+        )
+
+    def _by_link(self, words: Words, way: Way, expires_at: float) -> list[_Paragraph]:
+        until = words.gettext(
+            "The link opens once, in one browser. The message is kept until %(moment)s.",
+            moment=words.moment(expires_at),
+        )
         return [
-            _Paragraph("Collect it here:", link=f"{self._settings.portal.url}/p/{way.token}"),
+            _Paragraph(words.gettext("Collect it here:"), link=f"{self._settings.portal.url}/p/{way.token}"),
             # In a line of its own and in two halves: for the eyes of a person, and no word by itself.
-            _Paragraph("The page may ask for the number of this notice:", code=way.number),
-            _Paragraph(until if way.code is None else f"{until} {_CODES[way.code]}"),
+            _Paragraph(words.gettext("The page may ask for the number of this notice:"), code=way.number),
+            _Paragraph(until if way.code is None else f"{until} {words.gettext(_CODES[way.code])}"),
         ]
 
-    def _by_number(self, way: Way, expires_at: float) -> list[_Paragraph]:
-        needed = _CODES[way.code or CodeWay.SENDER]
+    def _by_number(self, words: Words, way: Way, expires_at: float) -> list[_Paragraph]:
+        until = words.gettext(
+            "It opens once, in one browser. The message is kept until %(moment)s.", moment=words.moment(expires_at)
+        )
         return [
             _Paragraph(
-                f"Collect it on the page for secure mail of {self._settings.organisation}, at the address that you "
-                "know. This notice has no link on purpose. Type there the number of this notice:",
+                words.gettext(
+                    "Collect it on the page for secure mail of %(organisation)s, at the address that you know. This "
+                    "notice has no link on purpose. Type there the number of this notice:",
+                    organisation=words.isolated(self._settings.organisation),
+                ),
                 code=way.number,
             ),
-            _Paragraph(f"It opens once, in one browser. The message is kept until {_day(expires_at)}. {needed}"),
+            _Paragraph(f"{until} {words.gettext(_CODES[way.code or CodeWay.SENDER])}"),
         ]
 
-    def _how_to_know(self, sender: str, *, with_link: bool) -> _Paragraph:
-        mark = f"its link begins with {self._settings.portal.url}/ and nothing else" if with_link else "it has no link"
-        contact = f" {self._settings.notice.contact}" if self._settings.notice.contact else ""
-        return _Paragraph(
-            f"How to know that this notice is true: {mark}; we never ask for a password, an account or a payment; "
-            f"and you can ask {sender} directly.{contact}"
-        )
+    def _how_to_know(self, words: Words, sender: str, *, with_link: bool) -> _Paragraph:
+        address = words.isolated(f"{self._settings.portal.url}/")
+        sender = words.isolated(sender)
+        if with_link:
+            text = words.gettext(
+                "How to know that this notice is true: its link begins with %(address)s and nothing else; we never ask "
+                "for a password, an account or a payment; and you can ask %(sender)s directly.",
+                address=address,
+                sender=sender,
+            )
+        else:
+            text = words.gettext(
+                "How to know that this notice is true: it has no link; we never ask for a password, an account or a "
+                "payment; and you can ask %(sender)s directly.",
+                sender=sender,
+            )
+        contact = self._settings.notice.contact
+        return _Paragraph(f"{text} {words.isolated(contact)}" if contact else text)
 
     def for_sender(
         self, *, mark: NoticeMark, sender: str, about: str, sent_at: float, told: Sequence[Told], expires_at: float
@@ -131,7 +195,7 @@ class NoticeWriter:
         if any("portal" in one.outcome for one in told):
             paragraphs.append(_Paragraph(f"What waits in the portal is kept until {_day(expires_at)}."))
         subject = "Your message: access code to pass on" if codes else "Your message: how it was sent"
-        return self._threaded(self._message(mark, sender, subject, paragraphs), about)
+        return self._threaded(self._message(mark, sender, subject, _english(paragraphs)), about)
 
     def of_refusal(
         self, *, mark: NoticeMark, sender: str, about: str, sent_at: float, recipients: Sequence[str], text: str
@@ -141,7 +205,7 @@ class NoticeWriter:
             _Paragraph(f"Your message of {_moment(sent_at)} was reviewed and not sent to:", items=tuple(recipients)),
             _Paragraph(f"The reviewer writes: {text}" if text else "The reviewer gave no reason."),
         ]
-        return self._threaded(self._message(mark, sender, "Your message was not sent", paragraphs), about)
+        return self._threaded(self._message(mark, sender, "Your message was not sent", _english(paragraphs)), about)
 
     def of_alarm(self, *, postmaster: str, domains: Sequence[str]) -> EmailMessage:
         """Domains long seen with TLS suddenly show none: the operator should look at the path."""
@@ -153,7 +217,7 @@ class NoticeWriter:
             ),
             _Paragraph("Look closer with: restante domain NAME --recheck. At most one such notice is sent in a day."),
         ]
-        return self._message(NoticeMark("strip-alarm"), postmaster, "Domains have lost their TLS", paragraphs)
+        return self._message(NoticeMark("strip-alarm"), postmaster, "Domains have lost their TLS", _english(paragraphs))
 
     def _threaded(self, message: EmailMessage, about: str) -> EmailMessage:
         if about.startswith("<") and about.endswith(">") and about.isascii() and " " not in about:
@@ -161,7 +225,7 @@ class NoticeWriter:
             message["References"] = about
         return message
 
-    def _message(self, mark: NoticeMark, to: str, subject: str, paragraphs: Sequence[_Paragraph]) -> EmailMessage:
+    def _message(self, mark: NoticeMark, to: str, subject: str, sections: Sequence[_Section]) -> EmailMessage:
         message = EmailMessage(policy=SMTP if to.isascii() and subject.isascii() else SMTPUTF8)
         message["From"] = MailAddress(self._settings.organisation, addr_spec=self._settings.notice.sender)
         _set_address(message, "To", to)
@@ -169,9 +233,10 @@ class NoticeWriter:
         message["Date"] = format_datetime(datetime.now(UTC))
         message["Message-ID"] = make_msgid(domain=self._settings.hostname)
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
+        message["Content-Language"] = ", ".join(one.words.language.tag for one in sections)  # RFC 3282
         message[NOTICE_HEADER] = mark.sign(self._secret)
-        message.set_content(_as_text(paragraphs, self._settings.organisation))
-        message.add_alternative(_as_html(paragraphs, self._settings.organisation), subtype="html")
+        message.set_content(_as_text(sections, self._settings.organisation))
+        message.add_alternative(_as_html(subject, sections, self._settings.organisation), subtype="html")
         return message
 
 
@@ -181,33 +246,48 @@ def _set_address(message: EmailMessage, name: str, address: str) -> None:
     message[name] = MailAddress(username=local.strip('"'), domain=domain) if local else address
 
 
-def _as_text(paragraphs: Sequence[_Paragraph], organisation: str) -> str:
+def _english(paragraphs: Sequence[_Paragraph]) -> tuple[_Section, ...]:
+    return (_Section(Words(ENGLISH), tuple(paragraphs)),)
+
+
+def _as_text(sections: Sequence[_Section], organisation: str) -> str:
     blocks = []
-    for one in paragraphs:
-        lines = [one.text]
-        lines += [f"  {extra}" for extra in (one.link, one.code) if extra]
-        lines += [f"- {item}" for item in one.items]
-        blocks.append("\n".join(lines))
+    for section in sections:
+        if section.heading:
+            blocks.append(f"{'-' * 40}\n{section.heading}")
+        for one in section.paragraphs:
+            lines = [one.text]
+            lines += [f"  {extra}" for extra in (one.link, one.code) if extra]
+            lines += [f"- {item}" for item in one.items]
+            blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, f"-- \n{organisation}"]) + "\n"
 
 
-def _as_html(paragraphs: Sequence[_Paragraph], organisation: str) -> str:
-    blocks = []
-    for one in paragraphs:
-        blocks.append(f"<p>{html.escape(one.text)}</p>")
-        if one.link:
-            link = html.escape(one.link)
-            blocks.append(f'<p><a href="{link}">{link}</a></p>')
-        if one.code:
-            blocks.append(f'<p style="font-size:150%"><strong>{html.escape(one.code)}</strong></p>')
-        if one.items:
-            blocks.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in one.items) + "</ul>")
-    body = "\n".join(blocks)
+def _as_html(subject: str, sections: Sequence[_Section], organisation: str) -> str:
+    spoken = sections[0].words.language
+    body = "\n".join(map(_section_as_html, sections))
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Notice</title></head>'
+        f'<!doctype html>\n<html lang="{spoken.tag}" dir="{spoken.direction}"><head><meta charset="utf-8">'
+        f"<title>{html.escape(subject)}</title></head>"
         f'<body style="font-family:sans-serif;max-width:40em">\n{body}\n'
         f"<p>{html.escape(organisation)}</p>\n</body></html>\n"
     )
+
+
+def _section_as_html(section: _Section) -> str:
+    spoken = section.words.language
+    blocks = [f"<hr><h2>{html.escape(section.heading)}</h2>"] if section.heading else []
+    for one in section.paragraphs:
+        blocks.append(f"<p>{html.escape(one.text)}</p>")
+        if one.link:
+            link = html.escape(one.link)
+            blocks.append(f'<p dir="ltr"><a href="{link}">{link}</a></p>')
+        if one.code:
+            code = html.escape(one.code)
+            blocks.append(f'<p dir="ltr" style="font-size:150%"><strong>{code}</strong></p>')
+        if one.items:
+            blocks.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in one.items) + "</ul>")
+    return f'<div lang="{spoken.tag}" dir="{spoken.direction}">\n' + "\n".join(blocks) + "\n</div>"
 
 
 def _day(when: float) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from restante.envelope import BadAddress, a_label
+from restante.languages import ENGLISH, LanguageName
 from restante.tls.trust_mode import BROKEN_NAME, SIGNED_NAME, TrustAd
 from restante.toml_source import load_model
 
@@ -174,11 +175,17 @@ class PortalSettings(_Frozen):
 
 
 class NoticeSettings(_Frozen):
-    """What notices say of themselves."""
+    """What notices say of themselves.
+
+    ``language`` is for recipients whose domain tells none, and for pages when the browser asks for none that we have.
+    ``english_below``: a notice in another language says the same in English below.
+    """
 
     sender: str = Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")
     contact: str = Field(default="", max_length=200, description="how a recipient can check that a notice is true")
     postmaster: str = Field(default="", pattern=r"^([^@\s<>]+@[^@\s<>]+)?$", description="who is told of strip alarms")
+    language: LanguageName = ENGLISH
+    english_below: bool = True
 
 
 class CorrespondentsSettings(_Frozen):

@@ -15,7 +15,7 @@ import structlog
 from restante.access import CodeWay
 from restante.credentials import read_sms_token
 from restante.errors import RestanteError
-from restante.notices import Way
+from restante.notices import Way, text_message
 from restante.settings import Settings
 from restante.store import links, phrases
 from restante.store.engine import Store
@@ -114,11 +114,11 @@ class AccessMaker:
             return _Choice(CodeWay.SENDER, f"no telephone number of the recipient is known, so that {_TO_SENDER}")
         return _Choice(CodeWay.SMS, "the access code was sent to the recipient's telephone", number=number)
 
-    def send_code(self, access: Access, sender: str) -> Access:
+    def send_code(self, access: Access, sender: str, *, language: str) -> Access:
         """Send a code that goes to a telephone, once its notice is on its way; where that fails, the sender has it."""
         if access.way.code is not CodeWay.SMS or self._texts is None or access.code is None:
             return access
-        words = f"{self._settings.organisation}: access code {access.code} for the message from {sender}."
+        words = text_message(self._settings.organisation, access.code, sender, language=language)
         try:
             self._texts.send(access.telephone, words)
         except NotSent as error:

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from restante import languages
 from restante.envelope import Address
 from restante.marks import NOTICE, ROUTE_HEADER, NoticeMark, RouteMark
 from restante.notices import NoticeWriter, Told
@@ -62,6 +63,10 @@ class _Round:
     error: str = ""
 
 
+def _none_agreed(_domain: str) -> None:
+    return None
+
+
 class JobRunner:
     """Runs jobs.  Blocking work happens in threads, so that Postfix's questions are answered meanwhile."""
 
@@ -74,6 +79,7 @@ class JobRunner:
         route_secret: bytes,
         next_hop: Callable[[str], str],
         is_internal: Callable[[str], bool],
+        agreed_language: Callable[[str], str | None] = _none_agreed,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -81,6 +87,7 @@ class JobRunner:
         self._opener = opener
         self._secret = route_secret
         self._next_hop, self._is_internal = next_hop, is_internal
+        self._agreed_language = agreed_language
         self._writer = NoticeWriter(settings, route_secret)
         self._access = AccessMaker(settings, store)
         self._handing_over = asyncio.Lock()
@@ -187,12 +194,14 @@ class JobRunner:
             access = self._access.mint(case, copy, tls=tls, first_try=job.attempts == 1) if copy else None
             if copy is None or access is None:
                 continue
+            language = self._language(copy.domain)
             notice = self._writer.for_recipient(
                 mark=NoticeMark(case.message_id, delivery_id),
                 recipient=copy.recipient,
                 sender=case.sender or self._settings.notice.sender,
                 way=access.way,
                 expires_at=case.expires_at,
+                language=language,
             )
             try:
                 self._submit_notice(notice, copy.recipient, case if tls else None)
@@ -200,10 +209,14 @@ class JobRunner:
                 attempt.failed.append(delivery_id)
                 attempt.error = str(error)
                 continue
-            access = self._access.send_code(access, case.sender)
+            access = self._access.send_code(access, case.sender, language=language)
             outcome = "; ".join(filter(None, (_outcome(copy), access.remark)))
             attempt.told.append(Told(copy.recipient, outcome, access.for_sender))
         return attempt
+
+    def _language(self, domain: str) -> str:
+        """What its recipients are written to in: as agreed with the domain, else by its country, else as set."""
+        return self._agreed_language(domain) or languages.of_domain(domain, self._settings.notice.language)
 
     def _tell_sender(self, job: Job, case: Case, attempt: _Round) -> None:
         if not case.sender:

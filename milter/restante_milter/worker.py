@@ -74,7 +74,14 @@ class _Worker:
         )
         self._engine = AgreedEngine(general, probe_settings(settings.tls, settings.hostname), self._agreed)
         self._jobs = JobRunner(
-            settings, self._store, self._engine, self._opener, self._secret, self._next_hop, self._is_internal
+            settings,
+            self._store,
+            self._engine,
+            self._opener,
+            self._secret,
+            self._next_hop,
+            self._is_internal,
+            self._agreed_language,
         )
         self._follower: LogFollower | None = None
         self._stop = asyncio.Event()
@@ -87,6 +94,10 @@ class _Worker:
 
     def _is_internal(self, domain: str) -> bool:
         return self._in_force.policy.is_internal(domain)
+
+    def _agreed_language(self, domain: str) -> str | None:
+        agreed = self._in_force.policy.domain_policy(domain)
+        return agreed.language if agreed is not None else None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()

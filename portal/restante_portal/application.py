@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from flask import Flask, Response
 from sqlalchemy import text
@@ -16,7 +15,7 @@ from restante.settings import Settings
 from restante.store.engine import Store
 from restante.tokens import nobodys_hash
 from restante.vault import Opener, Sealer
-from restante_portal import context, explaining, guard, message, pickup, review, signin
+from restante_portal import context, explaining, guard, language, message, pickup, review, signin
 from restante_portal.explainer import Explainer
 
 FORM_BYTES = 65_536
@@ -57,11 +56,11 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
         # The check of Referer: our own Referrer-Policy blanks it.
         WTF_CSRF_SSL_STRICT=False,
     )
-    app.jinja_env.filters.update(when=_when, size=_size)
     app.jinja_env.globals.update(settings=settings)
     app.jinja_options["autoescape"] = True
     app.before_request(explaining.make_room)  # before the guards, which read the form
     guard.install(app)
+    language.install(app)
     for blueprint in (
         pickup.blueprint,
         message.blueprint,
@@ -87,17 +86,3 @@ def _plain_routes(app: Flask, store: Store) -> None:
     @app.get("/robots.txt")
     def robots() -> Response:
         return Response("User-agent: *\nDisallow: /\n", mimetype="text/plain")
-
-
-def _when(moment: float) -> str:
-    """A time as people read it, in UTC."""
-    read = datetime.fromtimestamp(moment, UTC)
-    return f"{read.day} {read:%B %Y, %H:%M} UTC"
-
-
-def _size(size: int) -> str:
-    """A size as people read it."""
-    if size < 1000:
-        return f"{size} bytes"
-    value, unit = (size / 1000, "kB") if size < 1_000_000 else (size / 1_000_000, "MB")
-    return f"{value:.1f} {unit}"

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from restante.languages import LanguageName
 from restante.policy.fields import Frozen
 from restante.policy.rule import Otherwise
 from restante.tls.evidence import Requirement
@@ -69,6 +70,8 @@ class DomainPolicy(Frozen):
 
     ``inbound_tls``: mail that claims to come from the domain must arrive over TLS; ``inbound_certificate``: and its
     client must show a trusted certificate with this subject name.
+
+    ``language``: what notices to its recipients are written in; ``None`` for the domain's country's.
     """
 
     name: DomainName
@@ -80,6 +83,7 @@ class DomainPolicy(Frozen):
     deadline_hours: float | None = Field(default=None, ge=0, le=120)
     inbound_tls: bool = False
     inbound_certificate: str = Field(default="", max_length=253)
+    language: LanguageName | None = None
 
     @model_validator(mode="after")
     def _names_can_be_checked(self) -> Self:

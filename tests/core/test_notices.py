@@ -59,7 +59,7 @@ def test_text_and_html_say_the_same_and_name_sender_link_expiry_and_check() -> N
     text = words(notice, "plain")
     assert text == words(notice, "html")
     assert "https://pickup.site.example/p/TOKEN" in text
-    for needed in ("ann@site.example", "November", "2023.", "555", "code."):
+    for needed in ("ann@site.example", "November", "2023", "22:13", "UTC.", "555", "code."):
         assert needed in text
     html = notice.get_body(("html",))
     assert html is not None

@@ -105,6 +105,7 @@ def test_every_import_is_a_declared_dependency() -> None:
         "Milter": "pymilter",
         "argon2": "argon2-cffi",
         "dns": "dnspython",
+        "flask_babel": "Flask-Babel",
         "flask_wtf": "Flask-WTF",
     }
     # Parts of what a declared dependency brings, used through it.
