@@ -32,6 +32,7 @@ def occurs(pattern: bytes) -> Callable[[bytes], bool]:
 # Planes in which there is anything to replace: the first two, and the one of tags and variation selectors.
 _PLANES = (*range(0x80, 0x20000), *range(0xE0000, 0xE0200))
 _MARK = frozenset({"Mn", "Me"})
+_HIGHEST_BASIC = "\uffff"
 
 
 def _instead(character: str) -> str | None:
@@ -54,8 +55,12 @@ _HYPHENS = frozenset("\u2212\u2043\ufe58\ufe63\uff0d")
 _LINE_ENDS = {"\u0085": "\n", "\u2028": "\n", "\u2029": "\n"}
 _INSTEAD = {code: new for code in _PLANES if (new := _instead(chr(code))) != chr(code)} | {0: None}
 _MARKS = "".join(chr(code) for code in _PLANES if unicodedata.category(chr(code)) in _MARK)
-# Marks that decorate an ASCII character without changing which one it is.
-_DECORATION = re.compile(f"(?<=[\n -~])[{_MARKS}]+")
+# Marks that decorate an ASCII character without changing which one it is.  A set within the first plane is one table;
+# one beyond it is tried member by member, for every character of the text.
+_DECORATION_BASIC, _DECORATION = (
+    re.compile(f"(?<=[\n -~])[{''.join(mark for mark in _MARKS if mark <= highest)}]+")
+    for highest in (_HIGHEST_BASIC, chr(0x10FFFF))
+)
 # One pass tells whether there is any of these, which are rare.
 _ANY = occurs(f"[{''.join(map(chr, _INSTEAD))}]|[{_MARKS}]".encode().replace(b"\0", rb"\x00"))
 _ASCII = bytes(range(1, 128))
@@ -80,7 +85,8 @@ def normalise(text: str) -> bytes:
         foreign = data.translate(None, _ASCII)
     if not _ANY(foreign):
         return data
-    return _DECORATION.sub("", data.decode("utf-8").translate(_INSTEAD)).encode()
+    plain = data.decode("utf-8").translate(_INSTEAD)
+    return (_DECORATION if max(plain) > _HIGHEST_BASIC else _DECORATION_BASIC).sub("", plain).encode()
 
 
 # Decoders that are no charset of mail, or whose cost is not linear.
