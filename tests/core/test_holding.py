@@ -105,7 +105,7 @@ def test_the_database_file_holds_no_content(tmp_path: Path) -> None:
     holder.store.close()
 
 
-Change = Callable[[Holder, str], None]
+Change = Callable[[Holder, str], object]
 
 CHANGES: dict[str, tuple[Change, DeliveryState]] = {
     "release to portal": (lambda h, d: holding.release_to_portal(h.store, d, actor="admin:a", now=NOW), S.HELD),

@@ -415,7 +415,12 @@ def test_an_explanation_of_an_attack_runs_no_script(chromium: Browser, office: P
     visit = Visit(context, office, "explain")
     page = visit.page
     alarms: list[str] = []
-    page.on("dialog", lambda dialog: (alarms.append(dialog.message), dialog.dismiss()))
+
+    def alarm(dialog: Dialog) -> None:
+        alarms.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", alarm)
     _sign_in(visit)
     visit.go(f"/admin/messages/{delivery_id}/explain")
     visit.look("ask")
