@@ -233,10 +233,10 @@ class NoticeWriter:
         message["Date"] = format_datetime(datetime.now(UTC))
         message["Message-ID"] = make_msgid(domain=self._settings.hostname)
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
-        message["Content-Language"] = ", ".join(one.words.language.tag for one in sections)  # RFC 3282
         message[NOTICE_HEADER] = mark.sign(self._secret)
         message.set_content(_as_text(sections, self._settings.organisation))
         message.add_alternative(_as_html(subject, sections, self._settings.organisation), subtype="html")
+        message["Content-Language"] = ", ".join(one.words.language.tag for one in sections)  # RFC 3282
         return message
 
 
@@ -254,7 +254,7 @@ def _as_text(sections: Sequence[_Section], organisation: str) -> str:
     blocks = []
     for section in sections:
         if section.heading:
-            blocks.append(f"{'-' * 40}\n{section.heading}")
+            blocks.append(f"* * *\n\n{section.heading}")
         for one in section.paragraphs:
             lines = [one.text]
             lines += [f"  {extra}" for extra in (one.link, one.code) if extra]

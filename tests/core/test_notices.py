@@ -11,8 +11,9 @@ import pytest
 
 from restante.access import CodeWay
 from restante.marks import NoticeMark
-from restante.notices import NoticeWriter, Told, Way
-from restante.settings import Settings
+from restante.notices import NoticeWriter, Told, Way, text_message
+from restante.policy import DomainPolicy
+from restante.settings import NoticeSettings, Settings
 from restante.vault import generate_keypair
 
 SECRET = b"s" * 32
@@ -64,6 +65,71 @@ def test_text_and_html_say_the_same_and_name_sender_link_expiry_and_check() -> N
     html = notice.get_body(("html",))
     assert html is not None
     assert not re.search(r"<img|<script|<link|src=|url\(", html.get_content())
+
+
+def _german(settings: Settings = SETTINGS, way: Way = BY_CODE) -> EmailMessage:
+    return NoticeWriter(settings, SECRET).for_recipient(
+        mark=MARK,
+        recipient="bob@x.example",
+        sender="ann@site.example",
+        way=way,
+        expires_at=1_700_000_000,
+        language="de",
+    )
+
+
+@pytest.mark.behaviour("P3")
+@pytest.mark.parametrize("way", [BY_CODE, Way("TOKEN", "482 913", None), Way("", "4829 1302 1188", CodeWay.SMS)])
+def test_a_notice_in_another_language_says_the_same_in_english_below(way: Way) -> None:
+    notice = _german(way=way)
+    assert notice["Subject"] == "Eine vertrauliche Nachricht von ann@site.example wartet auf Sie"
+    assert notice["Content-Language"] == "de, en"
+    assert words(notice, "plain") == words(notice, "html")
+    text, html = (str(part.get_content()) for kind in ("plain", "html") if (part := notice.get_body((kind,))))
+    german, _, english = text.partition("English\n")
+    assert "14. November 2023, 22:13 UTC" in german
+    in_english = for_recipient(way=way).get_body(("plain",))
+    assert in_english is not None
+    below = english.partition("\n-- \n")[0].strip()
+    assert below == in_english.get_content().partition("\n-- \n")[0].strip()
+    assert not re.search(r"message|notice|confidential", german)
+    for said in (german, english):
+        assert said.count(way.number) == 1
+        assert (f"/p/{way.token}\n" in said) is bool(way.token)
+    assert '<html lang="de" dir="ltr">' in html
+    assert html.index('<div lang="de"') < html.index("<hr>") < html.index('<div lang="en"')
+
+
+def test_english_below_can_be_left_out() -> None:
+    plain = SETTINGS.model_copy(update={"notice": SETTINGS.notice.model_copy(update={"english_below": False})})
+    notice = _german(plain)
+    assert notice["Content-Language"] == "de"
+    assert "confidential" not in words(notice, "plain")
+
+
+def test_a_notice_runs_from_right_to_left_but_its_link_does_not() -> None:
+    notice = WRITER.for_recipient(
+        mark=MARK, recipient="b@x.example", sender="ann@site.example", way=BY_CODE, expires_at=1, language="ar"
+    )
+    part = notice.get_body(("html",))
+    assert part is not None
+    html = part.get_content()
+    assert '<html lang="ar" dir="rtl">' in html
+    assert '<p dir="ltr"><a href="https://pickup.site.example/p/TOKEN">' in html
+    assert "\u2068ann@site.example\u2069" in html
+
+
+@pytest.mark.parametrize("language", ["xx", "EN", "", "../de"])
+def test_only_languages_that_are_offered_can_be_set(language: str) -> None:
+    with pytest.raises(ValueError, match="must be one of en, de"):
+        NoticeSettings(sender="a@b.example", language=language)
+    with pytest.raises(ValueError, match="must be one of en, de"):
+        DomainPolicy(name="x.example", language=language)
+
+
+def test_a_text_message_is_in_the_recipients_language() -> None:
+    said = text_message("Site", "ABCD-2345", "ann@site.example", language="de")
+    assert said == "Site: Zugangscode ABCD-2345 für die Nachricht von ann@site.example."
 
 
 def test_no_code_is_spoken_of_where_none_is_needed() -> None:

@@ -59,8 +59,10 @@ SEND = """async ({values, all, method}) => {
 WITH_EVERY_NAME = "['number', 'code', 'address', 'email', 'token', 'password', 'otp', 'q', 'search', 'confirm']"
 SEND_EVERY_NAME = SEND.replace("EXTRA", WITH_EVERY_NAME)
 SEND = SEND.replace("EXTRA", "[]")
+# The choice of a language is the last form of a page: robots that send one form after the other would end with it.
+NO_LANGUAGES = "document.querySelector('form.languages')?.remove();"
 # Presses everything that can be pressed, with every field filled in, and stays for what comes.
-PRESS = """async ({values}) => {
+PRESS = """async ({values}) => { NO_LANGUAGES
   for (const each of document.querySelectorAll('details')) each.open = true;
   for (const field of document.querySelectorAll('input:not([type=hidden])')) {
     field.removeAttribute('required'); field.value = values[0] || '';
@@ -68,20 +70,21 @@ PRESS = """async ({values}) => {
       field.dispatchEvent(new Event(kind, {bubbles: true}));
   }
   for (const each of document.querySelectorAll('HOW')) each.click();
-}"""
+}""".replace("NO_LANGUAGES", NO_LANGUAGES)
 PRESS_ALL = PRESS.replace("HOW", "a, button, summary, label, input, [onclick], [role=button]")
 PRESS_LAST_BUTTON = PRESS.replace("HOW", "details button")
 PRESS_BUTTONS = PRESS.replace("HOW", "button")
-SUBMIT = """({values}) => { for (const form of document.forms) {
+SUBMIT = """({values}) => { NO_LANGUAGES for (const form of document.forms) {
   for (const field of form.elements) if (field.type !== 'hidden') field.value = values[0] || '';
-  HTMLFormElement.prototype.submit.call(form); } }"""
-REQUEST_SUBMIT = """({values}) => { for (const form of document.forms) { form.noValidate = true;
+  HTMLFormElement.prototype.submit.call(form); } }""".replace("NO_LANGUAGES", NO_LANGUAGES)
+REQUEST_SUBMIT = """({values}) => { NO_LANGUAGES for (const form of document.forms) { form.noValidate = true;
   for (const field of form.elements) if (field.type !== 'hidden') field.value = values[0] || '';
-  form.requestSubmit(); } }"""
-SWAP_ACTIONS = """({values}) => { const [first, last] = [document.forms[0], document.forms[document.forms.length - 1]];
+  form.requestSubmit(); } }""".replace("NO_LANGUAGES", NO_LANGUAGES)
+SWAP_ACTIONS = """({values}) => { NO_LANGUAGES
+  const [first, last] = [document.forms[0], document.forms[document.forms.length - 1]];
   const keep = first.action; last.action = keep;
   for (const field of last.elements) if (field.type !== 'hidden') field.value = values[0] || '';
-  HTMLFormElement.prototype.submit.call(last); }"""
+  HTMLFormElement.prototype.submit.call(last); }""".replace("NO_LANGUAGES", NO_LANGUAGES)
 PREFETCH = """async ({values}) => { for (const kind of ['prefetch', 'prerender', 'preload', 'dns-prefetch']) {
   const link = document.createElement('link'); link.rel = kind; link.as = 'document';
   link.href = location.href; document.head.append(link); }
