@@ -97,7 +97,7 @@ def test_a_notice_in_another_language_says_the_same_in_english_below(way: Way) -
         assert said.count(way.number) == 1
         assert (f"/p/{way.token}\n" in said) is bool(way.token)
     assert '<html lang="de" dir="ltr">' in html
-    assert html.index('<div lang="de"') < html.index("<hr>") < html.index('<div lang="en"')
+    assert html.index('<div lang="de"') < html.index('<div lang="en"') < html.index("<hr>")
 
 
 def test_english_below_can_be_left_out() -> None:
