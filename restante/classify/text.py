@@ -79,7 +79,9 @@ def normalise(text: str) -> bytes:
     foreign = data.translate(None, _ASCII)
     # Most text needs nothing of this; ASCII between other characters changes nothing, but for what combines with it.
     if not _COMBINING(foreign) and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):
-        data = data.replace(b"\xc3\x9f", b"ss")
+        if b"\xc3\x9f" in foreign:
+            data = data.replace(b"\xc3\x9f", b"ss")
+            foreign = foreign.replace(b"\xc3\x9f", b"")
     else:
         data = unicodedata.normalize("NFKC", text).replace("ß", "ss").encode("utf-8", "replace")
         foreign = data.translate(None, _ASCII)
