@@ -16,7 +16,13 @@ MANY = 1_500  # places in one text beyond which all of it is changed alike, whic
 
 # Groups at the end of one line and the beginning of the next, quotation marks of replies between them.
 _WRAP = rb"[0-9][ ./-]{0,2}\n[ \t>|]*[0-9A-Z]{2}|[A-Z]{2} ?\n[ \t>|]*[0-9]{2}"
-_ALIKE = rb"(?:[0-9OolI|][ .-]?){4}[OolI|](?:[ .-]?[0-9OolI|]){4}|(?:[0-9][ .-]?){6}[OolI|]|[OolI|](?:[ .-]?[0-9]){6}"
+_SIX = rb"(?:[0-9][ .-]?){5}[0-9]"
+# A capital or small letter with small letters beside it is a word that stands next to a number.
+_ALIKE = (
+    rb"(?:[0-9OolI|][ .-]?){4}[OolI|](?:[ .-]?[0-9OolI|]){4}|"
+    + (_SIX + rb"(?:[OolI|]|[ .-](?:\||[OolI](?:[^a-z]|[ol]|\z)))|")
+    + (rb"(?:[OolI|]|(?:\A|[^A-Za-z]|[OolI])[OolI|][ .-])" + _SIX)
+)
 _MARK = rb"(?:[*_~|]|\x{00B7}|\x{2022}|\x{2027}|\x{2219}){1,4}"
 _MARK_SIGNS = (b"*", b"_", b"~", b"|", "\u00b7".encode(), "\u2022".encode(), "\u2027".encode(), "\u2219".encode())
 _MARKED = rb"[0-9][ .-]?" + _MARK + rb"[ .-]?[0-9]"
@@ -30,6 +36,7 @@ _JOIN = re2.compile(rb"(" + _GROUPS + rb")([./-]?)[ \t]{0,3}\n[ \t>|]*(" + _GROU
 _FOLDED = re.compile(rb"\n[ \t]")  # RFC 5545, section 3.1; RFC 6350, section 3.2
 _FEWEST = 8  # characters that an identifier has at least
 _AROUND = 400
+LONGEST_LINE = 2048  # of text in which a quotation mark at the beginning counts
 _MARKS = (
     (re2.compile(rb"([0-9]) ?" + _MARK + rb" ?([0-9])"), rb"\1 \2"),
     (re2.compile(rb"([0-9])" + _MARK + rb"([ .-][0-9])"), rb"\1\2"),
@@ -117,14 +124,27 @@ def addresses(data: bytes) -> str:
 
 
 def _plain_digits(data: bytes) -> bytes:
+    """What stands around the runs of digits and letters like them, with all of each run digits."""
     pieces: list[bytes] = []
-    end = 0
+    end, reach = 0, _AROUND if data.isascii() else 3 * _AROUND
+    after = 0  # up to here the text goes along with the run before
     for number, match in enumerate(_RUN.finditer(data)):
         if number > MANY:
             return data.translate(_TO_DIGITS)
-        pieces += [data[end : match.start()], _digits(match)]
+        run = _digits(match)
+        if run == match.group():
+            continue
+        # From the beginning of its line, where the mark of a quotation stands.
+        begin = match.start() - reach
+        begin = data.rfind(b"\n", max(begin - LONGEST_LINE, 0), begin) + 1 or begin if begin > 0 else 0
+        if begin > after:
+            pieces += [data[end:after], b"\n"]
+            end = begin
+        pieces += [data[end : match.start()], run]
         end = match.end()
-    return b"".join((*pieces, data[end:]))
+        after = end + reach
+    pieces.append(data[end:after])
+    return b"".join(pieces)
 
 
 def _digits(match: re2._Match) -> bytes:

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 
-from restante.classify.disguise import addresses, disguises
+from restante.classify.disguise import LONGEST_LINE, addresses, disguises
 from restante.classify.finding import QUOTED
 from restante.classify.markup import declared_charset, hold_back, unescape, visible
 from restante.classify.nearby import CONTEXT
@@ -20,7 +20,6 @@ from restante.classify.scan import MARGIN, Budget, Hit, Scanner
 from restante.classify.text import codec_of, is_wide, normalise
 
 WINDOW = 1 << 16
-LONGEST_LINE = 2048  # of text in which a quotation mark at the beginning counts
 _QUOTE = re.compile(rb"</?blockquote")
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
