@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from flask import current_app, request, session
+from flask import Flask, current_app, request, session
 
 from restante.settings import Settings
 from restante.store.engine import Store
@@ -34,6 +34,11 @@ class Portal:
     explainer: Explainer = field(repr=False)
     indexes: IndexCache = field(default_factory=IndexCache, repr=False)
 
+    def close(self) -> None:
+        """Let go of the database and of the process that reads attachments."""
+        self.explainer.close()
+        self.store.close()
+
     @property
     def https(self) -> bool:
         """Whether browsers reach us by https; false only on localhost, as the settings demand."""
@@ -51,7 +56,12 @@ class Portal:
 
 def portal() -> Portal:
     """The current application's."""
-    return cast(Portal, current_app.extensions[EXTENSION])
+    return portal_of(current_app)
+
+
+def portal_of(app: Flask) -> Portal:
+    """That of ``app``."""
+    return cast(Portal, app.extensions[EXTENSION])
 
 
 def browser_id() -> str:

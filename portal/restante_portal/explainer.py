@@ -70,6 +70,11 @@ class Explainer:
         finally:
             self._lock.release()
 
+    def close(self) -> None:
+        """End the process that looks into attachments."""
+        if self._extractor is not None:
+            self._extractor.close()
+
     def _current(self) -> _Compiled:
         path = self._settings.policy
         state = path.stat() if path is not None and path.exists() else None

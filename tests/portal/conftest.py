@@ -25,6 +25,7 @@ from restante.store.models import Delivery, DeliveryState, OutboxJob, OutboxStat
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey, Sealer, generate_keypair, seal_stream
 from restante_portal.application import create_app
+from restante_portal.context import portal_of
 
 URL = "https://pickup.test.example"
 RECIPIENT = "rita@patients.example"
@@ -175,10 +176,11 @@ def post(tmp_path: Path) -> Iterator[Post]:
 
 
 @pytest.fixture
-def app(post: Post) -> Flask:
+def app(post: Post) -> Iterator[Flask]:
     made = create_app(post.settings, store=post.store, clock=post.clock)
     made.testing = False
-    return made
+    yield made
+    portal_of(made).explainer.close()
 
 
 @pytest.fixture

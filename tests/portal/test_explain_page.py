@@ -16,6 +16,7 @@ from restante.store.evidence import StoredEvidence
 from restante.store.models import Administrator, AuditRecord, DeliveryState
 from restante.tls.evidence import Evidence, Level
 from restante_portal.application import create_app
+from restante_portal.context import portal_of
 from restante_portal.explaining import FILE_CAP
 from tests.portal.conftest import URL, Browser, Post, make_post, make_settings
 
@@ -60,7 +61,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flask, Po
     app = create_app(settings, store=post.store, clock=post.clock)
     app.testing = False
     yield app, post
-    post.store.close()
+    portal_of(app).close()
 
 
 @pytest.fixture
