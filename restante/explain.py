@@ -63,18 +63,18 @@ def _by_mask(recorder: TextRecorder) -> dict[tuple[str, str, str], list[str]]:
     """The readings by what a finding shows of its value."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for (place, detector, value), names in readings_of(recorder).items():
-        known = found.setdefault((place, detector, mask(value)), [])
+        known = found.setdefault((place, detector, mask(value, detector)), [])
         known += [name for name in names if name not in known]
     return found
 
 
 def _within_longer(recorder: TextRecorder) -> frozenset[str]:
     """Masked matches of values that lie within longer ones, and would show characters that those hide."""
-    values = sorted(recorder.values(), key=len, reverse=True)[:MOST_SOUGHT]
+    found = sorted(recorder.values().items(), key=lambda one: len(one[0]), reverse=True)[:MOST_SOUGHT]
     return frozenset(
-        mask(value)
-        for number, value in enumerate(values)
-        if any(value in longer and not longer.endswith(value) for longer in values[:number])
+        mask(value, detector)
+        for number, (value, detector) in enumerate(found)
+        if any(value in longer and not longer.endswith(value) for longer, _ in found[:number])
     )
 
 

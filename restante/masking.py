@@ -2,7 +2,7 @@
 
 Pure.  Rather too much is masked than too little: of a match at most the last four characters stay legible, and none
 that belongs to another match; of a number of five digits and more, and of what looks like a key or like encoded text,
-nothing does, even where no detector knows it.
+nothing does, even where no detector knows it; nor of a password or key.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-LEGIBLE = 4
+from restante.classify.detector import legible
+
 SHORTEST_SOUGHT = 5
 MOST_SOUGHT = 500
 
@@ -69,8 +70,7 @@ def _hide(text: str, positions: Iterable[int], detector: str, cover: list[str], 
     for position in covered:
         cover[position] = cover[position] or detector
     written = [position for position in covered if text[position].isalnum()]
-    legible = min(LEGIBLE, len(written) // 2)
-    for position in written[: len(written) - legible]:
+    for position in written[: len(written) - legible(len(written), detector)]:
         hidden[position] = 1
 
 

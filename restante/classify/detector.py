@@ -106,7 +106,12 @@ def never(values: tuple[str, ...], validate: Validator) -> Validator:
     return checked if samples else validate
 
 
-def mask(value: str) -> str:
-    """``value`` with at most its last four characters, and at most half of it, legible."""
-    legible = min(4, len(value) // 2)
-    return "*" * (len(value) - legible) + value[len(value) - legible :]
+def legible(length: int, detector: str) -> int:
+    """How many of the last characters of a value may be shown: four, half of a short value, nothing of a secret."""
+    return 0 if detector.startswith("credential-") else min(4, length // 2)
+
+
+def mask(value: str, detector: str) -> str:
+    """``value``, which ``detector`` found, with all but its :func:`legible` characters hidden."""
+    hidden = len(value) - legible(len(value), detector)
+    return "*" * hidden + value[hidden:]

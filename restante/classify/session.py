@@ -197,8 +197,8 @@ class Session:
             return
         self._values.add((hit.detector, hit.value))
         self._notable += hit.confidence >= Confidence.MEDIUM
-        digest = self._digest(hit.value)
-        self._findings[key] = Finding(hit.detector, place, mask(hit.value), hit.confidence, hit.reason, digest)
+        shown, digest = mask(hit.value, hit.detector), self._digest(hit.value)
+        self._findings[key] = Finding(hit.detector, place, shown, hit.confidence, hit.reason, digest)
 
     def _digest(self, value: str) -> bytes:
         """Tells values apart within this message only: the key is never stored, so nothing can be tried out."""

@@ -114,3 +114,10 @@ def test_a_lexicon_of_ten_thousand_words() -> None:
     words = tuple(f"word{number}x" for number in range(10_000))
     classifier = Classifier(Policy(lexicon=(Lexicon(name="large", words=words),)))
     assert [hit.match for hit in findings("see word9999x, not word10000x", classifier)] == ["*****999x"]
+
+
+def test_nothing_of_a_password_is_legible() -> None:
+    found = findings("Your password: Tr0ub4dor&3x")
+    shown = [one.match for one in found if one.detector == "credential-password"]
+    assert shown
+    assert {character for match in shown for character in match} == {"*"}
