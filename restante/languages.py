@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TRANSLATIONS = Path(__file__).parent / "translations"
 ENGLISH = "en"
-LANGUAGES = ("en", "de", "el", "es", "fr", "hu", "it", "ja", "nl", "pl", "pt", "ro", "uk", "zh")
+LANGUAGES = ("en", "bg", "de", "el", "es", "fr", "hr", "hu", "it", "ja", "nl", "pl", "pt", "ro", "uk", "zh")
 """What is offered, as names of folders in ``translations``.  Only complete ones: tests/core/test_translations.py."""
 
 # Whose dates and numbers are meant where a language alone would be taken for another country's.
