@@ -23,7 +23,27 @@ if TYPE_CHECKING:
 
 TRANSLATIONS = Path(__file__).parent / "translations"
 ENGLISH = "en"
-LANGUAGES = ("en", "bg", "de", "el", "es", "fr", "hr", "hu", "it", "ja", "nl", "pl", "pt", "ro", "uk", "zh")
+LANGUAGES = (
+    "en",
+    "bg",
+    "da",
+    "de",
+    "el",
+    "es",
+    "fr",
+    "hr",
+    "hu",
+    "it",
+    "ja",
+    "nb",
+    "nl",
+    "pl",
+    "pt",
+    "ro",
+    "sv",
+    "uk",
+    "zh",
+)
 """What is offered, as names of folders in ``translations``.  Only complete ones: tests/core/test_translations.py."""
 
 # Whose dates and numbers are meant where a language alone would be taken for another country's.
