@@ -17,17 +17,20 @@ class Nearby:
     """Where the context words of every detector stand in one text."""
 
     def __init__(self, reading: Reading) -> None:
-        self._text = reading.text
+        self._reading, self._text = reading, reading.text
         self._found: dict[int, list[tuple[int, int, str]]] = {}
-        for begin, stop, phrase in reading.context_words():
-            for context in phrase.contexts:
-                self._found.setdefault(context, []).append((begin, stop, phrase.key))
-        for found in self._found.values():
-            found.sort()
+
+    def _places(self, context: int) -> list[tuple[int, int, str]]:
+        """Where the words of ``context`` stand, in order; looked for when they are first asked for."""
+        if context not in self._found:
+            self._found[context] = sorted(
+                (begin, stop, phrase.key) for begin, stop, phrase in self._reading.context_words(context)
+            )
+        return self._found[context]
 
     def word(self, context: int, begin: int, stop: int) -> str:
         """The word of ``context`` that stands near ``text[begin:stop]``; an empty string where none does."""
-        found = self._found.get(context)
+        found = self._places(context)
         if not found:
             return ""
         after = bisect_left(found, (stop,))

@@ -80,6 +80,7 @@ _UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
 _HERE = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
 _NUMBER = re.compile(rb"[0-9]+")
 MAX_NUMBER = 8192  # bytes that the match of a form may take: more than it has instructions
+_SHORT = 100  # bytes of a candidate for which words near all of it are those near a part of it
 _FEW = 8  # so many patterns are searched for one by one sooner than every number is looked at
 
 
@@ -315,10 +316,18 @@ class _Window:
         """Judge the candidate ``begin:stop`` for everybody who asked for it."""
         candidate = self._text[begin:stop]
         for entry in wanted:
+            # What counts for nothing without a context word, and has none near, is not worth its proof.
+            if entry.alone < self._least and len(candidate) <= _SHORT and not self._any_near(entry, begin, stop):
+                continue
             proof = self._budget.proof(entry.detector, candidate)
             if proof is not None:
                 length = proof.length if candidate.isascii() else _bytes_of(candidate, proof.length)
                 self._weigh(entry, proof, begin, begin + length)
+
+    def _any_near(self, entry: _Entry, begin: int, stop: int) -> bool:
+        """Whether a context word stands near the candidate, or near what a proof may leave of it."""
+        context = entry.context
+        return bool(self.near.word(context, begin, stop) or self.near.word(context, begin, begin))
 
     def _weigh(self, entry: _Entry, proof: Proof, begin: int, stop: int) -> None:
         """How sure a proved candidate is, by what stands around it; nothing when that refutes it."""

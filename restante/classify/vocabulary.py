@@ -19,7 +19,6 @@ from restante.classify.text import normalise
 _TABLE: Final = bytes(
     ord(chr(byte).lower()) if byte >= 0x80 or chr(byte).isalnum() or byte == ord("_") else 0x20 for byte in range(128)
 ) + bytes(range(128, 256))
-_NO_WORD = re2.compile(rb"[^\x00-\x7F\pL\pM\pN]")
 # Scripts that put no space between words, or, as Korean does, write particles onto them.
 _SCRIPTS: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\x{30FC}"
 _UNSPACED = re2.compile(f"[{_SCRIPTS}]+")
@@ -27,18 +26,25 @@ _ANY_UNSPACED = re2.compile(f"[{_SCRIPTS}]".encode())
 _SPACE = str.maketrans("\n\r\t>\f\v", " " * 6)
 
 
-class _Blank(dict[int, str]):
-    """What is in no word as spaces, as many as it has bytes; answers are kept, since texts repeat characters."""
-
-    def __missing__(self, point: int) -> str:
-        character = chr(point)
-        size = 1 if point < 0x80 else len(character.encode("utf-8", "surrogatepass"))
-        blank = point >= 0x80 and not 0xDC80 <= point <= 0xDCFF and unicodedata.category(character)[0] not in "LMN"
-        self[point] = " " * size if blank else character
-        return self[point]
+_ASCII: Final = bytes(range(128))
+_FEW: Final = 24  # so many characters are replaced one after another sooner than all are looked at
 
 
-_BLANK: Final = _Blank()
+class _AsWord(dict[str, str]):
+    """A character in lower case, or spaces where it is in no word: as many bytes as it has.  Answers are kept."""
+
+    def __missing__(self, character: str) -> str:
+        folded = character.casefold()
+        size = len(character.encode("utf-8", "surrogateescape"))
+        if len(folded.encode("utf-8", "surrogateescape")) != size:
+            folded = character
+        blank = not character.isascii() and not "\udc80" <= character <= "\udcff"
+        blank = blank and unicodedata.category(character)[0] not in "LMN"
+        self[character] = " " * size if blank else folded
+        return self[character]
+
+
+_AS_WORD: Final = _AsWord()
 _MOST_SPACE: Final = 8  # white space that may stand between two words of a phrase
 
 
@@ -114,10 +120,10 @@ class Reading:
             if phrase.owners:
                 yield from self._places(phrase, start, end)
 
-    def context_words(self) -> Iterator[tuple[int, int, Phrase]]:
-        """Where context words stand in all of the text.  Not in its order."""
-        for phrase in self._phrases:
-            if phrase.contexts:
+    def context_words(self, context: int) -> Iterator[tuple[int, int, Phrase]]:
+        """Where the words of one list of context words stand in all of the text.  Not in its order."""
+        for phrase in self._phrases if context in self.contexts else ():
+            if context in phrase.contexts:
                 yield from self._places(phrase, 0, len(self.text))
 
     def _places(self, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
@@ -157,18 +163,16 @@ def as_words(text: bytes) -> bytes:
     """``text`` in lower case with everything that is in no word a space, byte for byte as long as it is."""
     if text.isascii():
         return text.translate(_TABLE)
-    lower = text.decode("utf-8", "replace").casefold().encode()
-    if len(lower) != len(text):
-        lower = b"".join(map(_same_length, text.decode("utf-8", "surrogateescape")))
-    if _NO_WORD.search(lower):
-        lower = lower.decode("utf-8", "surrogateescape").translate(_BLANK).encode("utf-8", "surrogateescape")
-    return lower.translate(_TABLE)
-
-
-def _same_length(character: str) -> bytes:
-    before = character.encode("utf-8", "surrogateescape")
-    after = character.casefold().encode("utf-8", "surrogateescape")
-    return after if len(after) == len(before) else before
+    # What is cut off at either end may be joined here to what is no character; it stands nowhere in the text.
+    foreign = set(text.translate(None, _ASCII).decode("utf-8", "surrogateescape"))
+    changes = [(character, _AS_WORD[character]) for character in foreign if _AS_WORD[character] != character]
+    if len(changes) <= _FEW:
+        for before, after in changes:
+            text = text.replace(before.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape"))
+        return text.translate(_TABLE)
+    table = {ord(before): after for before, after in changes}
+    whole = text.decode("utf-8", "surrogateescape").translate(table)
+    return whole.encode("utf-8", "surrogateescape").translate(_TABLE)
 
 
 def _folded(text: bytes) -> str:
