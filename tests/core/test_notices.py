@@ -121,9 +121,9 @@ def test_a_notice_runs_from_right_to_left_but_its_link_does_not() -> None:
 
 @pytest.mark.parametrize("language", ["xx", "EN", "", "../de"])
 def test_only_languages_that_are_offered_can_be_set(language: str) -> None:
-    with pytest.raises(ValueError, match="must be one of en, de"):
+    with pytest.raises(ValueError, match="must be one of en, "):
         NoticeSettings(sender="a@b.example", language=language)
-    with pytest.raises(ValueError, match="must be one of en, de"):
+    with pytest.raises(ValueError, match="must be one of en, "):
         DomainPolicy(name="x.example", language=language)
 
 
