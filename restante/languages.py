@@ -24,8 +24,29 @@ if TYPE_CHECKING:
 TRANSLATIONS = Path(__file__).parent / "translations"
 ENGLISH = "en"
 LANGUAGES = (
-    "en", "bg", "da", "de", "el", "es", "fr", "hr", "hu", "it", "ja", "nb", "nl", "pl", "pt", "ro", "sk", "sl",
-    "sv", "uk", "zh",
+    "en",
+    "bg",
+    "cs",
+    "da",
+    "de",
+    "el",
+    "es",
+    "fi",
+    "fr",
+    "hr",
+    "hu",
+    "it",
+    "ja",
+    "nb",
+    "nl",
+    "pl",
+    "pt",
+    "ro",
+    "sk",
+    "sl",
+    "sv",
+    "uk",
+    "zh",
 )
 """What is offered, as names of folders in ``translations``.  Only complete ones: tests/core/test_translations.py."""
 
