@@ -37,6 +37,8 @@ LANGUAGES = (
     "hu",
     "it",
     "ja",
+    "lt",
+    "lv",
     "nb",
     "nl",
     "pl",
