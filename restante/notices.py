@@ -106,9 +106,7 @@ class NoticeWriter:
             below = self._to_recipient(english, recipient, sender, way, expires_at)
             sections.append(_Section(english, below, heading=english.language.name))
         subject = words.gettext("A confidential message from %(sender)s is waiting for you", sender=sender)
-        message = self._message(mark, recipient, subject, sections)
-        _set_address(message, "Reply-To", sender)
-        return message
+        return self._message(mark, recipient, subject, sections, reply_to=sender)
 
     def _to_recipient(
         self, words: Words, recipient: str, sender: str, way: Way, expires_at: float
@@ -225,10 +223,15 @@ class NoticeWriter:
             message["References"] = about
         return message
 
-    def _message(self, mark: NoticeMark, to: str, subject: str, sections: Sequence[_Section]) -> EmailMessage:
-        message = EmailMessage(policy=SMTP if to.isascii() and subject.isascii() else SMTPUTF8)
+    def _message(
+        self, mark: NoticeMark, to: str, subject: str, sections: Sequence[_Section], *, reply_to: str = ""
+    ) -> EmailMessage:
+        # Words beyond ASCII can be encoded (RFC 2047), addresses cannot.
+        message = EmailMessage(policy=SMTP if to.isascii() and reply_to.isascii() else SMTPUTF8)
         message["From"] = MailAddress(self._settings.organisation, addr_spec=self._settings.notice.sender)
         _set_address(message, "To", to)
+        if reply_to:
+            _set_address(message, "Reply-To", reply_to)
         message["Subject"] = subject
         message["Date"] = format_datetime(datetime.now(UTC))
         message["Message-ID"] = make_msgid(domain=self._settings.hostname)

@@ -10,6 +10,7 @@ from email.message import EmailMessage
 import pytest
 
 from restante.access import CodeWay
+from restante.languages import LANGUAGES
 from restante.marks import NoticeMark
 from restante.notices import NoticeWriter, Told, Way, text_message
 from restante.policy import DomainPolicy
@@ -98,6 +99,22 @@ def test_a_notice_in_another_language_says_the_same_in_english_below(way: Way) -
         assert (f"/p/{way.token}\n" in said) is bool(way.token)
     assert '<html lang="de" dir="ltr">' in html
     assert html.index('<div lang="de"') < html.index('<div lang="en"') < html.index("<hr>")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_notice_in_any_language_travels_everywhere_and_names_what_is_needed(language: str) -> None:
+    notice = WRITER.for_recipient(
+        mark=MARK, recipient="b@x.example", sender="ann@site.example", way=BY_CODE, expires_at=1, language=language
+    )
+    head, _, _ = notice.as_bytes().partition(b"\r\n\r\n")
+    assert head.isascii()  # not every server takes SMTPUTF8
+    part = notice.get_body(("plain",))
+    assert part is not None
+    above = part.get_content().partition("* * *")[0]
+    for needed in ("ann@site.example", "b@x.example", "Site <Clinic>", "pickup.site.example/p/TOKEN", "482 913"):
+        assert needed in above
+    assert "1970" in above
+    assert "ann@site.example" in notice["Subject"]
 
 
 def test_english_below_can_be_left_out() -> None:

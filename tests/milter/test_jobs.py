@@ -207,6 +207,24 @@ def test_a_fresh_link_needs_no_second_telephone_call(office: Office) -> None:
     assert office.opens(second[1], code)
 
 
+def test_recipients_are_written_to_in_the_language_agreed_with_their_domain_or_of_its_country(office: Office) -> None:
+    office.runner._agreed_language = {"x.example": "fr", "swiss.de": "it"}.get
+    expected = {
+        "bob@x.example": "Un message confidentiel de ann@site.example vous attend",
+        "eva@patients.de": "Eine vertrauliche Nachricht von ann@site.example wartet auf Sie",
+        "ugo@swiss.de": "Un messaggio riservato di ann@site.example La attende",
+        "kim@other.example": "A confidential message from ann@site.example is waiting for you",
+    }
+    office.hold(*expected)
+    mta = office.up()
+    try:
+        office.run()
+    finally:
+        mta.stop()
+    told_in = {to[0]: message["Subject"] for to, message in office.mailbox.mails if to != ["ann@site.example"]}
+    assert told_in == expected
+
+
 def test_when_nobody_can_be_told_a_reviewer_sees_it(tmp_path: Path) -> None:
     office = Office(tmp_path, give_up_hours=1e-9)
     delivery = office.hold("bob@x.example")[0]
