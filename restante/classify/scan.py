@@ -233,10 +233,9 @@ class _Window:
         least = self._least
         if least is Confidence.LOW:
             return pattern.entries
-        contexts = self.reading.contexts
-        if pattern.least >= least or not contexts.isdisjoint(pattern.contexts):
-            return tuple(entry for entry in pattern.entries if entry.alone >= least or entry.context in contexts)
-        return ()
+        if pattern.least < least and self.reading.contexts.isdisjoint(pattern.contexts):
+            return ()
+        return tuple(entry for entry in pattern.entries if entry.alone >= least or self.near.any(entry.context))
 
     def lexicons(self) -> None:
         """Look for the words of all lexicons."""

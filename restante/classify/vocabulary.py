@@ -7,13 +7,14 @@ in the text and hardly depends on how many phrases there are, and memory is that
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import re2
 
-from restante.classify.text import normalise
+from restante.classify.text import normalise, occurs
 
 # To lower case, and everything of ASCII that is in no word to a space.
 _TABLE: Final = bytes(
@@ -22,7 +23,7 @@ _TABLE: Final = bytes(
 # Scripts that put no space between words, or, as Korean does, write particles onto them.
 _SCRIPTS: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\x{30FC}"
 _UNSPACED = re2.compile(f"[{_SCRIPTS}]+")
-_ANY_UNSPACED = re2.compile(f"[{_SCRIPTS}]".encode())
+_ANY_UNSPACED = occurs(f"[{_SCRIPTS}]".encode())
 _SPACE = str.maketrans("\n\r\t>\f\v", " " * 6)
 
 
@@ -71,6 +72,7 @@ class Vocabulary:
     def __init__(self, lexicons: Iterable[tuple[str, ...]], contexts: Iterable[tuple[str, ...]] = ()) -> None:
         owners, near = _by_key(lexicons), _by_key(contexts)
         by_word: dict[bytes, list[Phrase]] = {}
+        phrases: list[Phrase] = []
         unspaced: list[Phrase] = []
         for key in sorted(owners.keys() | near.keys()):
             words = as_words(key.encode())
@@ -83,8 +85,12 @@ class Vocabulary:
                 plain = len(tokens) == 1 and len(tokens[0]) == len(words)
                 whose = frozenset(owners.get(key, ())), frozenset(near.get(key, ()))
                 phrase = Phrase(key, frozenset(tokens), b" %b " % tokens[0], lead, plain, *whose)
-                # The longest word is the rarest, as a rule: most texts hold none of those.
-                by_word.setdefault(max(tokens, key=len), []).append(phrase)
+                phrases.append(phrase)
+        uses = Counter(word for phrase in phrases for word in phrase.words)
+        for phrase in phrases:
+            # The word that fewest phrases share is the rarest, as a rule: most texts hold none of those.
+            rarest = min(phrase.words, key=lambda word: (uses[word], -len(word), word))
+            by_word.setdefault(rarest, []).append(phrase)
         self._by_word: Mapping[bytes, tuple[Phrase, ...]] = {word: tuple(own) for word, own in by_word.items()}
         self._words = frozenset(self._by_word)
         self._unspaced = tuple(unspaced)
@@ -100,7 +106,7 @@ class Vocabulary:
             for phrase in by_word[word]
             if phrase.plain or phrase.words <= tokens
         ]
-        if self._unspaced and not text.isascii() and _ANY_UNSPACED.search(text):
+        if self._unspaced and not text.isascii() and _ANY_UNSPACED(text.translate(None, _ASCII)):
             phrases += [phrase for phrase in self._unspaced if phrase.needle in text]
         return Reading(text, words, phrases)
 
