@@ -31,6 +31,7 @@ LANGUAGES = (
     "de",
     "el",
     "es",
+    "et",
     "fi",
     "fr",
     "hr",
@@ -47,6 +48,7 @@ LANGUAGES = (
     "sk",
     "sl",
     "sv",
+    "tr",
     "uk",
     "zh",
 )
