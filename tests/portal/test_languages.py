@@ -25,20 +25,20 @@ def _root(page: str) -> str:
     return found.group()
 
 
-@pytest.mark.parametrize(
-    ("header", "root"),
-    [
-        ("de-AT,de;q=0.9,en;q=0.5", '<html lang="de" dir="ltr">'),
-        ("en;q=0.5,de;q=0.9", '<html lang="de" dir="ltr">'),
-        ("de;q=0,en", '<html lang="en" dir="ltr">'),
-        ("tlh", '<html lang="en" dir="ltr">'),
-        ("", '<html lang="en" dir="ltr">'),
-        (";;q=x,,\u00e9*;q=9", '<html lang="en" dir="ltr">'),
-        ("de," * 500, '<html lang="de" dir="ltr">'),
-    ],
-)
-def test_a_page_is_in_the_language_that_the_browser_asks_for(browser: Browser, header: str, root: str) -> None:
-    assert _root(browser.get("/", headers={"Accept-Language": header}).text) == root
+WISHES = {
+    "de-AT,de;q=0.9,en;q=0.5": '<html lang="de" dir="ltr">',
+    "en;q=0.5,de;q=0.9": '<html lang="de" dir="ltr">',
+    "de;q=0,en": '<html lang="en" dir="ltr">',
+    "tlh": '<html lang="en" dir="ltr">',
+    "": '<html lang="en" dir="ltr">',
+    ";;q=x,,\u00e9*;q=9": '<html lang="en" dir="ltr">',
+    "de," * 500: '<html lang="de" dir="ltr">',
+}
+
+
+def test_a_page_is_in_the_language_that_the_browser_asks_for(browser: Browser) -> None:
+    for header, root in WISHES.items():
+        assert _root(browser.get("/", headers={"Accept-Language": header}).text) == root, header
 
 
 def test_a_choice_is_kept_without_a_word_about_the_visitor(app: Flask, post: Post, browser: Browser) -> None:
@@ -76,19 +76,47 @@ def test_choosing_keeps_the_message_that_is_open(post: Post, browser: Browser) -
     assert 'name="other"' not in hostile
 
 
-@pytest.mark.parametrize("code", ["ar", "he"])
-def test_pages_run_from_right_to_left(browser: Browser, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    monkeypatch.setattr(languages, "LANGUAGES", ("en", code))
-    page = browser.get("/", headers={"Accept-Language": code}).text
-    assert _root(page) == f'<html lang="{code}" dir="rtl">'
-    # Addresses and codes are written from left to right all the same.
-    assert '<bdi class="address" dir="ltr">https://pickup.test.example/</bdi>' in page
-    assert re.search(r'<input id="number"[^>]* dir="ltr"', page)
+def test_every_language_that_is_offered_is_spoken(app: Flask) -> None:
+    for code in languages.LANGUAGES:
+        page = Browser(app).get(f"/?lang={code}").text
+        spoken = languages.language(code)
+        assert _root(page) == f'<html lang="{spoken.tag}" dir="{spoken.direction}">'
+        assert f'<option value="{code}" lang="{spoken.tag}" selected>{spoken.name}</option>' in page
+        assert f"{languages.Words(code).gettext('Open the message')}</button>" in page
+        assert len(page) < 15_000
+
+
+def test_pages_run_from_right_to_left(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(languages, "LANGUAGES", ("en", "ar", "he"))
+    for code in ("ar", "he"):
+        page = browser.get("/", headers={"Accept-Language": code}).text
+        assert _root(page) == f'<html lang="{code}" dir="rtl">'
+        # Addresses and codes are written from left to right all the same.
+        assert '<bdi class="address" dir="ltr">https://pickup.test.example/</bdi>' in page
+        assert re.search(r'<input id="number"[^>]* dir="ltr"', page)
 
 
 def test_the_style_knows_no_left_and_right() -> None:
     style = Path(languages.__file__).parents[1] / "portal/restante_portal/static/restante.css"
     assert not re.search(r"\b(left|right)\b", style.read_text(encoding="utf-8"))
+
+
+DATES = {
+    "Fri, 20 Nov 2026 09:30:00 +0530": "20 November 2026, 09:30 UTC+05:30",
+    "Fri, 20 Nov 2026 09:30:00 -0000": "20 November 2026, 09:30 UTC",
+    "20 Nov 2026 09:30 EST": "20 November 2026, 09:30 UTC-05:00",
+    "yesterday": "yesterday",
+    "Fri, 99 Nov 2026 09:30:00 +0000": "Fri, 99 Nov 2026 09:30:00 +0000",
+    "Fri, 20 Nov 2026 09:30:00 +9999": "Fri, 20 Nov 2026 09:30:00 +9999",
+    "Mon, 1 Jan 0001 00:00:00 +2359": "1 January 2001, 00:00 UTC+23:59",
+    "<script>": "&lt;script&gt;",
+}
+
+
+def test_the_senders_date_is_written_as_the_reader_writes_dates(app: Flask) -> None:
+    with app.test_request_context("/"):
+        for written, shown in DATES.items():
+            assert app.jinja_env.from_string("{{ it | header_date }}").render(it=written) == shown
 
 
 def test_administrators_pages_are_in_english(browser: Browser) -> None:
