@@ -99,8 +99,6 @@ class _Pattern:
     def __init__(self, form: Form, entries: tuple[_Entry, ...]) -> None:
         self.form, self.entries = form, entries
         self.certain = any(entry.alone is Confidence.HIGH for entry in entries)
-        self.least = max(entry.alone for entry in entries)
-        self.contexts = frozenset(entry.context for entry in entries)
         self.number_led = _number_led(form)
 
     @property
@@ -119,6 +117,27 @@ class _Pattern:
         """Matches where a number begins, without what stands before it."""
         match: _Match = re2.compile(self.body, _options())._regexp.Match  # noqa: SLF001
         return match
+
+
+_Sure = dict[Confidence, dict[int, tuple[_Entry, ...]]]
+
+
+def _askers(patterns: tuple[_Pattern, ...]) -> tuple[_Sure, dict[int, frozenset[int]]]:
+    """For each confidence who gets it without a context word, by pattern; and the patterns of each list of those."""
+    sure: _Sure = {
+        least: {
+            index: entries
+            for index, pattern in enumerate(patterns)
+            if (entries := tuple(entry for entry in pattern.entries if entry.alone >= least))
+        }
+        for least in Confidence
+    }
+    needy: dict[int, set[int]] = {}
+    for index, pattern in enumerate(patterns):
+        for entry in pattern.entries:
+            if entry.context >= 0:
+                needy.setdefault(entry.context, set()).add(index)
+    return sure, {context: frozenset(whose) for context, whose in needy.items()}
 
 
 class Scanner:
@@ -142,6 +161,7 @@ class Scanner:
                 _, entries = asked.setdefault((form.pattern, form.bounded), (form, []))
                 entries.append(_Entry(detector, form.alone, context))
         self.patterns = tuple(_Pattern(form, tuple(entries)) for form, entries in asked.values())
+        self.sure, self.needy = _askers(self.patterns)
         self._prefilter = re2.Set.SearchSet(_options())
         for pattern in self.patterns:
             self._prefilter.Add(pattern.form.pattern)
@@ -170,12 +190,8 @@ class Scanner:
         if self.dictionaries:
             window.dictionaries()
         led: dict[int, tuple[_Entry, ...]] = {}
-        for index in self.candidates(text):
-            pattern = self.patterns[index]
-            wanted = window.wanted(pattern)
-            if not wanted:
-                continue
-            if pattern.number_led:
+        for index, wanted in window.wanted():
+            if self.patterns[index].number_led:
                 led[index] = wanted
             else:
                 window.search(index, wanted)
@@ -228,14 +244,24 @@ class _Window:
             self._near = Nearby(self.reading)
         return self._near
 
-    def wanted(self, pattern: _Pattern) -> tuple[_Entry, ...]:
-        """Those who ask for ``pattern`` and can get anything from this text that counts."""
-        least = self._least
+    def wanted(self) -> Iterator[tuple[int, tuple[_Entry, ...]]]:
+        """The patterns that occur, each with those who ask for it and can get anything here that counts."""
+        scanner, least = self._scanner, self._least
+        found = scanner.candidates(self._text)
         if least is Confidence.LOW:
-            return pattern.entries
-        if pattern.least < least and self.reading.contexts.isdisjoint(pattern.contexts):
-            return ()
-        return tuple(entry for entry in pattern.entries if entry.alone >= least or self.near.any(entry.context))
+            yield from ((index, scanner.patterns[index].entries) for index in found)
+            return
+        contexts = self.reading.contexts
+        sure, needy = scanner.sure[least], scanner.needy.keys() & contexts
+        hopeful = frozenset().union(*[scanner.needy[context] for context in needy])
+        for index in found:
+            if index in hopeful:
+                entries = scanner.patterns[index].entries
+                entries = tuple(entry for entry in entries if entry.alone >= least or self.near.any(entry.context))
+                if entries:
+                    yield index, entries
+            elif index in sure:
+                yield index, sure[index]
 
     def lexicons(self) -> None:
         """Look for the words of all lexicons."""
