@@ -207,6 +207,7 @@ def test_a_fresh_link_needs_no_second_telephone_call(office: Office) -> None:
     assert office.opens(second[1], code)
 
 
+@pytest.mark.behaviour("P13")
 def test_recipients_are_written_to_in_the_language_agreed_with_their_domain_or_of_its_country(office: Office) -> None:
     office.runner._agreed_language = {"x.example": "fr", "swiss.de": "it"}.get
     expected = {

@@ -36,11 +36,13 @@ WISHES = {
 }
 
 
+@pytest.mark.behaviour("P13")
 def test_a_page_is_in_the_language_that_the_browser_asks_for(browser: Browser) -> None:
     for header, root in WISHES.items():
         assert _root(browser.get("/", headers={"Accept-Language": header}).text) == root, header
 
 
+@pytest.mark.behaviour("P13")
 def test_a_choice_is_kept_without_a_word_about_the_visitor(app: Flask, post: Post, browser: Browser) -> None:
     link = post.waiting()
     page = browser.get(f"/p/{link.token}").text
@@ -86,6 +88,7 @@ def test_every_language_that_is_offered_is_spoken(app: Flask) -> None:
         assert len(page) < 15_000
 
 
+@pytest.mark.behaviour("P13")
 def test_pages_run_from_right_to_left(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(languages, "LANGUAGES", ("en", "ar", "he"))
     for code in ("ar", "he"):
@@ -184,6 +187,7 @@ def _german_pages(post: Post, app: Flask) -> dict[str, Any]:
     }
 
 
+@pytest.mark.behaviour("P13")
 def test_nothing_of_the_original_is_left_on_german_pages(app: Flask, post: Post) -> None:
     left = {}
     english = _english()
