@@ -25,6 +25,7 @@ TRANSLATIONS = Path(__file__).parent / "translations"
 ENGLISH = "en"
 LANGUAGES = (
     "en",
+    "ar",
     "bg",
     "cs",
     "da",
@@ -34,6 +35,7 @@ LANGUAGES = (
     "et",
     "fi",
     "fr",
+    "he",
     "hr",
     "hu",
     "it",
