@@ -42,6 +42,7 @@ LANGUAGES = (
     "ja",
     "lt",
     "lv",
+    "mt",
     "nb",
     "nl",
     "pl",
