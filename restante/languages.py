@@ -35,6 +35,7 @@ LANGUAGES = (
     "et",
     "fi",
     "fr",
+    "ga",
     "he",
     "hr",
     "hu",
