@@ -112,6 +112,13 @@ PLURALS = {
     "pl": {1: "za 1 minutę", 2: "za 2 minuty", 5: "za 5 minut", 12: "za 12 minut", 22: "za 22 minuty"},
     "cs": {1: "za 1 minutu", 3: "za 3 minuty", 5: "za 5 minut"},
     "ar": {1: "دقيقة", 2: "دقيقتين", 5: "5 دقائق", 15: "15 دقيقة", 100: "100 دقيقة"},
+    "he": {1: "דקה אחת", 2: "2 דקות"},
+    "lt": {1: "1 minutės", 2: "2 minučių", 11: "11 minučių", 21: "21 minutės"},
+    "lv": {1: "1 minūtes", 11: "11 minūtēm", 21: "21 minūtes"},
+    "mt": {1: "1 minuta", 2: "2 minuti", 15: "15-il minuta", 20: "20 minuta"},
+    "ro": {1: "1 minut", 2: "2 minute", 20: "20 de minute", 101: "101 minute"},
+    "sl": {1: "1 minuto", 2: "2 minuti", 3: "3 minute", 5: "5 minut"},
+    "uk": {1: "1 хвилину", 2: "2 хвилини", 5: "5 хвилин", 11: "11 хвилин", 21: "21 хвилину"},
 }
 
 
