@@ -6,17 +6,16 @@ Immutable after construction and safe to share between threads.  Scanning is lin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import re2
 
-from restante.classify.detector import EDGE, Detector, Form, Proof, Surroundings
+from restante.classify.detector import Detector, Form, Proof, Surroundings
 from restante.classify.dictionary import Dictionary
 from restante.classify.finding import Confidence
 from restante.classify.nearby import CONTEXT, Nearby
+from restante.classify.pattern import Entry, Pattern, askers, options
 from restante.classify.tables import DictionaryTable, Lexicon
 from restante.classify.vocabulary import Reading, Vocabulary
 
@@ -73,71 +72,12 @@ class Hit:
     reason: str
 
 
-# RE2's own matching function: the wrapper around it costs more than a search in a short text.  No pattern has groups,
-# so that it never needs more than RE2's automata.
-_Match = Callable[[Any, bytes, int, int], list[tuple[int, int]]]
 _UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
 _HERE = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
 _NUMBER = re.compile(rb"[0-9]+")
 MAX_NUMBER = 8192  # bytes that the match of a form may take: more than it has instructions
 _SHORT = 100  # bytes of a candidate for which words near all of it are those near a part of it
 _FEW = 8  # so many patterns are searched for one by one sooner than every number is looked at
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A detector that asks for a pattern; ``context`` numbers its context words, -1 where it has none."""
-
-    detector: Detector
-    alone: Confidence
-    context: int
-
-
-class _Pattern:
-    """One pattern and all that ask for it.  What locates its matches is compiled when the prefilter first wants it."""
-
-    def __init__(self, form: Form, entries: tuple[_Entry, ...]) -> None:
-        self.form, self.entries = form, entries
-        self.certain = any(entry.alone is Confidence.HIGH for entry in entries)
-        self.number_led = _number_led(form)
-
-    @property
-    def body(self) -> str:
-        """The pattern without what stands before it."""
-        return self.form.pattern.replace(EDGE, "", 1)
-
-    @cached_property
-    def match(self) -> _Match:
-        """Searches."""
-        match: _Match = re2.compile(self.form.pattern, _options())._regexp.Match  # noqa: SLF001
-        return match
-
-    @cached_property
-    def here(self) -> _Match:
-        """Matches where a number begins, without what stands before it."""
-        match: _Match = re2.compile(self.body, _options())._regexp.Match  # noqa: SLF001
-        return match
-
-
-_Sure = dict[Confidence, dict[int, tuple[_Entry, ...]]]
-
-
-def _askers(patterns: tuple[_Pattern, ...]) -> tuple[_Sure, dict[int, frozenset[int]]]:
-    """For each confidence who gets it without a context word, by pattern; and the patterns of each list of those."""
-    sure: _Sure = {
-        least: {
-            index: entries
-            for index, pattern in enumerate(patterns)
-            if (entries := tuple(entry for entry in pattern.entries if entry.alone >= least))
-        }
-        for least in Confidence
-    }
-    needy: dict[int, set[int]] = {}
-    for index, pattern in enumerate(patterns):
-        for entry in pattern.entries:
-            if entry.context >= 0:
-                needy.setdefault(entry.context, set()).add(index)
-    return sure, {context: frozenset(whose) for context, whose in needy.items()}
 
 
 class Scanner:
@@ -154,21 +94,21 @@ class Scanner:
         contexts = {words: index for index, words in enumerate(dict.fromkeys(lists))}
         self.contexts = contexts
         self.vocabulary = Vocabulary((lexicon.words for lexicon in lexicons), contexts)
-        asked: dict[tuple[str, bool], tuple[Form, list[_Entry]]] = {}
+        asked: dict[tuple[str, bool], tuple[Form, list[Entry]]] = {}
         for detector in detectors:
             context = contexts[detector.context] if detector.context else -1
             for form in detector.forms:
                 _, entries = asked.setdefault((form.pattern, form.bounded), (form, []))
-                entries.append(_Entry(detector, form.alone, context))
-        self.patterns = tuple(_Pattern(form, tuple(entries)) for form, entries in asked.values())
-        self.sure, self.needy = _askers(self.patterns)
-        self._prefilter = re2.Set.SearchSet(_options())
+                entries.append(Entry(detector, form.alone, context))
+        self.patterns = tuple(Pattern(form, tuple(entries)) for form, entries in asked.values())
+        self.sure, self.needy = askers(self.patterns)
+        self._prefilter = re2.Set.SearchSet(options())
         for pattern in self.patterns:
             self._prefilter.Add(pattern.form.pattern)
         if self.patterns:
             self._prefilter.Compile()
         self._numbers_of = [index for index, pattern in enumerate(self.patterns) if pattern.number_led]
-        self._numbers = re2.Set.MatchSet(_options())
+        self._numbers = re2.Set.MatchSet(options())
         for index in self._numbers_of:
             self._numbers.Add(self.patterns[index].body)
         if self._numbers_of:
@@ -189,7 +129,7 @@ class Scanner:
             window.lexicons()
         if self.dictionaries:
             window.dictionaries()
-        led: dict[int, tuple[_Entry, ...]] = {}
+        led: dict[int, tuple[Entry, ...]] = {}
         for index, wanted in window.wanted():
             if self.patterns[index].number_led:
                 led[index] = wanted
@@ -221,9 +161,7 @@ class _Window:
 
     __slots__ = ("_budget", "_end", "_least", "_near", "_reading", "_scanner", "_start", "_text", "hits")
 
-    def __init__(
-        self, scanner: Scanner, text: bytes, start: int, end: int, budget: Budget, least: Confidence
-    ) -> None:
+    def __init__(self, scanner: Scanner, text: bytes, start: int, end: int, budget: Budget, least: Confidence) -> None:
         self._scanner, self._text, self._start, self._end = scanner, text, start, end
         self._budget, self._least = budget, least
         self._reading: Reading | None = None
@@ -244,7 +182,7 @@ class _Window:
             self._near = Nearby(self.reading)
         return self._near
 
-    def wanted(self) -> Iterator[tuple[int, tuple[_Entry, ...]]]:
+    def wanted(self) -> Iterator[tuple[int, tuple[Entry, ...]]]:
         """The patterns that occur, each with those who ask for it and can get anything here that counts."""
         scanner, least = self._scanner, self._least
         found = scanner.candidates(self._text)
@@ -303,7 +241,7 @@ class _Window:
                     self.hits.append(Hit(begin, stop, f"dictionary:{table.name}", value, confidence, reason))
             self._budget.leave(key, left)
 
-    def search(self, index: int, wanted: tuple[_Entry, ...]) -> None:
+    def search(self, index: int, wanted: tuple[Entry, ...]) -> None:
         """Search for one pattern."""
         pattern = self._scanner.patterns[index]
         left = self._budget.left(index, certain=pattern.certain)
@@ -315,7 +253,7 @@ class _Window:
             self._take(wanted, begin, stop)
         self._budget.leave(index, left)
 
-    def numbers(self, led: dict[int, tuple[_Entry, ...]]) -> None:
+    def numbers(self, led: dict[int, tuple[Entry, ...]]) -> None:
         """Look at the beginning of every number which of the patterns ``led`` match there: the same hits, sooner."""
         text, scanner, budget = self._text, self._scanner, self._budget
         left = {index: budget.left(index, certain=scanner.patterns[index].certain) for index in led}
@@ -337,7 +275,7 @@ class _Window:
         for index, rest in left.items():
             budget.leave(index, rest)
 
-    def _take(self, wanted: tuple[_Entry, ...], begin: int, stop: int) -> None:
+    def _take(self, wanted: tuple[Entry, ...], begin: int, stop: int) -> None:
         """Judge the candidate ``begin:stop`` for everybody who asked for it."""
         candidate = self._text[begin:stop]
         for entry in wanted:
@@ -349,12 +287,12 @@ class _Window:
                 length = proof.length if candidate.isascii() else _bytes_of(candidate, proof.length)
                 self._weigh(entry, proof, begin, begin + length)
 
-    def _any_near(self, entry: _Entry, begin: int, stop: int) -> bool:
+    def _any_near(self, entry: Entry, begin: int, stop: int) -> bool:
         """Whether a context word stands near the candidate, or near what a proof may leave of it."""
         context = entry.context
         return bool(self.near.word(context, begin, stop) or self.near.word(context, begin, begin))
 
-    def _weigh(self, entry: _Entry, proof: Proof, begin: int, stop: int) -> None:
+    def _weigh(self, entry: Entry, proof: Proof, begin: int, stop: int) -> None:
         """How sure a proved candidate is, by what stands around it; nothing when that refutes it."""
         detector, text = entry.detector, self._text
         doubts: list[str] = []
@@ -380,29 +318,6 @@ def _bytes_of(candidate: bytes, characters: int) -> int:
     return len(candidate.decode("utf-8", "replace")[:characters].encode())
 
 
-_DIGIT_FIRST = re.compile(r"(?:\[(?:[0-9]-[0-9]|[0-9])+\]|[0-9]|\(\?:[0-9]+(?:\|[0-9]+)*\))(?!\?|\{0)")
-_LITERAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_INNERMOST = re.compile(r"\([^()]*\)")
-
-
-def _number_led(form: Form) -> bool:
-    """Whether ``form`` can begin only with a digit.  No for some that do."""
-    if not form.bounded or not _DIGIT_FIRST.match(form.body):
-        return False
-    outer, inner = _LITERAL.sub("", form.body), ""
-    while inner != outer:
-        inner, outer = outer, _INNERMOST.sub("", outer)
-    return "|" not in outer
-
-
-def _options() -> re2.Options:
-    options = re2.Options()
-    # RE2 fails to compile rather than to match when its budget is too small, so this is checked at start.
-    options.max_mem = 128 << 20
-    options.log_errors = False
-    return options
-
-
 def _width(lead: int) -> int:
     """How many bytes the UTF-8 character has that begins with ``lead``."""
     return 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
@@ -416,7 +331,7 @@ def _before(text: bytes, position: int) -> int:
     return position
 
 
-def _occurrences(pattern: _Pattern, text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _occurrences(pattern: Pattern, text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Where candidates begin in ``start:end``, each beginning tried once, overlapping ones included."""
     match, bounded, size = pattern.match, pattern.form.bounded, len(text)
     position = max(start - 8, 0)
