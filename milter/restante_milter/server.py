@@ -11,6 +11,7 @@ parent then renames to the public one.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -66,10 +67,14 @@ class Parent:
         self._listener = -1
         self._stopping = False
         self._signals: tuple[int, int] = (-1, -1)
+        self._in_force: PolicyInForce
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.  Raises :class:`CannotListen`, ``BadFile`` or ``BadCredential`` at once."""
-        Services.build(self._settings).store.close()  # a mistake in settings, policy or keys shows here, not in a child
+        # A mistake in settings, policy or keys shows here, not in a child.
+        self._in_force = PolicyInForce.load(self._settings)
+        Services.build(self._settings, self._in_force).store.close()
+        gc.freeze()  # what the children share is not to be copied for a look at it
         self._listener = _open_socket(self._settings.milter.socket)
         # A child that another one beat to a session must not wait in accept(): it could then never drain.
         os.set_blocking(self._listener, False)
@@ -116,7 +121,7 @@ class Parent:
 
     def _reload(self) -> None:
         try:
-            PolicyInForce.load(self._settings)
+            self._in_force = PolicyInForce.load(self._settings)
         except RestanteError as error:
             log.error("policy-refused", error=str(error), in_force="the one before")
             return
@@ -166,7 +171,7 @@ class Parent:
                 for other in self._children.values():
                     other.control.close()
                 self._forget_signals()
-                status = Child(self._settings, self._listener, theirs).run()
+                status = Child(self._settings, self._in_force, self._listener, theirs).run()
             # The boundary of the process: the parent logs the exit status and starts another.
             except BaseException as error:  # noqa: BLE001
                 log.error("child-failed", error=f"{type(error).__name__}: {error}"[:300])
@@ -229,7 +234,7 @@ def _call(name: str) -> Callable[..., int]:
 class Child:
     """Serves sessions in one process."""
 
-    def __init__(self, settings: Settings, listener: int, control: socket.socket) -> None:
+    def __init__(self, settings: Settings, in_force: PolicyInForce, listener: int, control: socket.socket) -> None:
         self._settings = settings
         self._listener = listener
         self._control = control
@@ -237,7 +242,7 @@ class Child:
         self._idle = threading.Condition(self._lock)
         self._open = 0
         self._handled = 0
-        self._services = Services.build(settings)
+        self._services = Services.build(settings, in_force)
 
     def run(self) -> int:
         """Serve until drained.  Returns the exit status."""

@@ -47,6 +47,11 @@ class PolicyInForce:
         return cls(policy, Classifier(policy, extractor=extractor, dictionaries=dictionaries))
 
 
+    def with_extractor(self, extractor: Extractor | None) -> PolicyInForce:
+        """The same with an extractor of this process."""
+        return PolicyInForce(self.policy, self.classifier.with_extractor(extractor))
+
+
 @dataclass(slots=True)
 class Services:
     """The milter's tools.  Only ``in_force`` is ever replaced, by the reload."""
@@ -63,15 +68,15 @@ class Services:
     extractor: Extractor | None = None
 
     @classmethod
-    def build(cls, settings: Settings) -> Services:
-        """Open everything.  Call after the fork: the store's pool must not be shared."""
+    def build(cls, settings: Settings, in_force: PolicyInForce) -> Services:
+        """Open everything.  Call after the fork: the store's pool must not be shared, what was compiled may be."""
         store = Store(settings.database)
         extractor = extractor_from(settings.classify)
         secret = read_credential(settings.credentials, Credential.ROUTE)
         learner = Learner(store, Digests(secret), settings.correspondents.flush_seconds)
         return cls(
             settings=settings,
-            in_force=PolicyInForce.load(settings, extractor),
+            in_force=in_force.with_extractor(extractor),
             extractor=extractor,
             store=store,
             verdicts=VerdictClient(settings.worker.socketmap, settings.milter.verdict_seconds),

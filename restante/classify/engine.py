@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import BinaryIO
 
 from pydantic import BaseModel
@@ -51,6 +52,12 @@ class Classifier:
         self._triggers = SenderTriggers(policy.triggers, policy.own_tags, policy.asked_headers)
         self._block = block
         self._extractor = extractor
+
+    def with_extractor(self, extractor: Extractor | None) -> Classifier:
+        """The same, sharing everything that was compiled, with another extractor: for a process of its own."""
+        other = copy(self)
+        other._extractor = extractor  # noqa: SLF001  its own class
+        return other
 
     def classify(
         self, source: BinaryIO, recorder: Recorder | None = None, *, waiting: Callable[[], None] = nothing
