@@ -24,9 +24,7 @@ def record(
 
     No secrets in ``detail``.
     """
-    put_rows(
-        session, AuditRecord, [row(now, actor, action, message_id=message_id, delivery_id=delivery_id, **detail)]
-    )
+    put_rows(session, AuditRecord, [row(now, actor, action, message_id=message_id, delivery_id=delivery_id, **detail)])
 
 
 def row(

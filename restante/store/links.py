@@ -177,9 +177,7 @@ def code_went_to_sender(store: Store, link_id: str, *, now: float) -> None:
         link = session.get_one(Link, link_id)
         link.code_way = CodeWay.SENDER
         message_id = session.get_one(Delivery, link.delivery_id).message_id
-        audit.record(
-            session, now, "worker", "code-went-to-sender", message_id=message_id, delivery_id=link.delivery_id
-        )
+        audit.record(session, now, "worker", "code-went-to-sender", message_id=message_id, delivery_id=link.delivery_id)
 
 
 def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
