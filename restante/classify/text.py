@@ -88,7 +88,7 @@ def normalise(text: str) -> bytes:
     if not _ANY(foreign):
         return data
     plain = data.decode("utf-8").translate(_INSTEAD)
-    return (_DECORATION if max(plain) > _HIGHEST_BASIC else _DECORATION_BASIC).sub("", plain).encode()
+    return (_DECORATION if max(plain, default="") > _HIGHEST_BASIC else _DECORATION_BASIC).sub("", plain).encode()
 
 
 # Decoders that are no charset of mail, or whose cost is not linear.
