@@ -1,6 +1,6 @@
 """``restante explain``: what would happen to a message, and why.
 
-Sends nothing, writes nothing, and asks nobody unless told to.
+Sends nothing and writes nothing.  It looks at the recipients' MX hosts unless it is told not to.
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ class _AddressType(click.ParamType[Address]):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--text", "text_limit", type=click.IntRange(0, 1_000_000), default=LIMIT, show_default=True,
               help="Characters shown of each text; 0 for none.")  # fmt: skip
-@click.option("--probe", is_flag=True, help="Look at the recipients' MX hosts; else only stored evidence counts.")
-@click.option("--no-network", is_flag=True, hidden=True, help="What holds without --probe.")
+@click.option("--no-network", is_flag=True, help="Use only stored evidence.")
 @click.pass_obj
 def explain(
     invocation: Invocation,
@@ -66,15 +65,12 @@ def explain(
     policy_path: Path | None,
     text_limit: int,
     as_json: bool,  # noqa: FBT001  click passes it by name
-    probe: bool,  # noqa: FBT001
     no_network: bool,  # noqa: FBT001
 ) -> None:
     """Show what is found in FILE (a raw message, - for standard input), which rule decides, and each recipient's route.
 
     Matches are masked, and so is whatever else looks like an identifier in the texts that are shown.
     """
-    if probe and no_network:
-        raise click.UsageError("--probe asks the network and --no-network forbids it")
     policy = policy_of(invocation, policy_path)
     source = file if file.seekable() else io.BytesIO(file.read())
     guessed = header_envelope(source)
@@ -86,7 +82,7 @@ def explain(
     with acquaintances(invocation) as known:
         circumstances = Circumstances(acquaintances=known)
         rule, matched = matching_rule(policy, classification, envelope, circumstances)
-        evidence = _evidence(invocation, domains_to_judge(rule, policy, envelope), probe=probe)
+        evidence = _evidence(invocation, domains_to_judge(rule, policy, envelope), network=not no_network)
         decision = decide(policy, rule, matched, envelope, evidence)
         case = Case(policy, envelope, classification, decision, recorder, circumstances)
         found = explanation_of(case, text_limit=text_limit)
@@ -102,12 +98,12 @@ def _bold(text: str) -> str:
     return click.style(text, bold=True)
 
 
-def _evidence(invocation: Invocation, wanted: Iterable[str], *, probe: bool) -> dict[str, Evidence]:
+def _evidence(invocation: Invocation, wanted: Iterable[str], *, network: bool) -> dict[str, Evidence]:
     domains = list(wanted)
     if not domains:
         return {}
     with evidence_cache(invocation) as cache:
-        return look(invocation, ReadOnly(cache), domains) if probe else stored(cache, domains)
+        return look(invocation, ReadOnly(cache), domains) if network else stored(cache, domains)
 
 
 @contextmanager

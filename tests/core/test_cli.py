@@ -22,6 +22,7 @@ COMMANDS = (
     "admin",
     "db",
     "delivered",
+    "dictionary",
     "doctor",
     "domain",
     "explain",

@@ -43,4 +43,4 @@ def reload(world: World, *, refused: bool = False) -> None:
 def _signal(process: Process, event: str, times: int) -> None:
     wanted = process.log_text().count(event) + times
     process.send_signal(signal.SIGHUP)
-    wait_until(lambda: process.log_text().count(event) >= wanted, 15, f"a service to say {event}")
+    wait_until(lambda: process.log_text().count(event) >= wanted, 30, f"a service to say {event}")

@@ -349,21 +349,21 @@ def test_a_reload_takes_a_good_policy_and_keeps_the_old_one_where_the_new_is_bad
         policy.write_text(
             good.replace('subject_tags = ["secure"]', 'subject_tags = ["confidential"]'), encoding="utf-8"
         )
-        _reload(world, "policy-reloaded")
+        _reload(world, "policy-taken-over", times=world.services.settings.milter.processes)
         world.post(f"bob@{peer.domain}")
         received = world.wait_for_mail(peer, 2)[1]
         assert received.message["X-Restante-Route"] is None
         assert milter.alive
     finally:
         policy.write_text(good, encoding="utf-8")
-        _reload(world, "policy-reloaded")
+        _reload(world, "policy-taken-over", times=world.services.settings.milter.processes)
 
 
-def _reload(world: World, event: str) -> None:
+def _reload(world: World, event: str, *, times: int = 1) -> None:
     process = world.services.process(Service.MILTER)
     before = len(process.log_text())
     process.send_signal(signal.SIGHUP)
-    wait_until(lambda: event in process.log_text()[before:], 10, f"{event} in the log of the milter")
+    wait_until(lambda: process.log_text()[before:].count(event) >= times, 30, f"{event} in the log of the milter")
 
 
 def _explain(
