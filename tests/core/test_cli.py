@@ -220,7 +220,7 @@ def test_explain_asks_nobody_and_writes_nothing(settings_path: Path, monkeypatch
         monkeypatch.setattr(f"socket.socket.{name}", no_network)
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     elsewhere = SENSITIVE.replace(b"there.example", b"elsewhere.example")
-    result = restante(settings_path, "explain", "-", "--policy", str(policy), given=elsewhere)
+    result = restante(settings_path, "explain", "-", "--no-network", "--policy", str(policy), given=elsewhere)
     assert result.exit_code == 0
     assert "bob@elsewhere.example -> tls (rule cards): nothing is known of the domain yet" in result.stdout
     assert "[payment-card: **** **** **** 1111]" in result.stdout
