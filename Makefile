@@ -31,7 +31,7 @@ lint: setup
 
 # Two files at a time: most of the suite waits for mail, not for the processor.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: export RESTANTE_RUNS ?= 2000
 test-long: setup

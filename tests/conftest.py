@@ -9,6 +9,8 @@ import pytest
 
 from tests.postgres import TemporaryPostgres
 
+END_TO_END = Path(__file__).parent / "e2e"
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[TemporaryPostgres]:
@@ -54,6 +56,11 @@ class _SkipsFail:
             terminalreporter.section("a skipped test counts as a failure", red=True)
             for line in self._skipped:
                 terminalreporter.write_line(line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, or one process is left with them when the other has nothing more to do."""
+    items.sort(key=lambda item: not item.path.is_relative_to(END_TO_END))
 
 
 def pytest_configure(config: pytest.Config) -> None:
