@@ -1,4 +1,4 @@
-"""A seekable binary file over any function that reads byte ranges: a slice of a mailbox, a sealed message."""
+"""A seekable binary file over any function that reads byte ranges: a slice of a mailbox, a sealed message, a spool."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ BLOCK = 1 << 18
 
 
 class _Ranged(io.RawIOBase):
-    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], size: int, release: Callable[[], None]) -> None:
         self._read = read
         self._size = size
+        self._release = release
         self._at = 0
 
     def readable(self) -> bool:
@@ -39,7 +40,22 @@ class _Ranged(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
+    def close(self) -> None:
+        if not self.closed:
+            self._release()
+        super().close()
 
-def ranged(read: Callable[[int, int], bytes], size: int) -> BinaryIO:
-    """A file of ``size`` bytes; ``read(start, end)`` gives its bytes, whose errors pass through."""
-    return cast("BinaryIO", io.BufferedReader(_Ranged(read, size), BLOCK))
+
+def _nothing() -> None:
+    """Nothing is to be released."""
+
+
+def ranged(
+    read: Callable[[int, int], bytes], size: int, *, block: int = BLOCK, release: Callable[[], None] = _nothing
+) -> BinaryIO:
+    """A file of ``size`` bytes, read ``block`` bytes at a time.
+
+    ``read(start, end)`` gives its bytes, or the first of them; what it raises passes through.  ``release`` is called
+    once, when the file is closed.
+    """
+    return cast("BinaryIO", io.BufferedReader(_Ranged(read, size, release), block))

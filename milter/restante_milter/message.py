@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO, BinaryIO
 
+from restante.ranged import ranged
 from restante.vault import CHUNK, SEALED_CHUNK, DataKey, seal_stream
 
 SPOOL_ABOVE = 1_048_576
@@ -27,6 +28,7 @@ class _SealedSpool:
         self._key = DataKey.fresh("spool")
         self._tail = bytearray()
         self._chunks = 0
+        self._opened = (-1, b"")
         self.size = 0
 
     def append(self, data: bytes) -> None:
@@ -38,54 +40,21 @@ class _SealedSpool:
             del self._tail[:CHUNK]
             self._chunks += 1
 
-    def chunk(self, index: int) -> bytes:
+    def read(self, start: int, end: int) -> bytes:
+        """What stands from ``start`` on, at most to ``end`` and to the end of its chunk."""
+        index, offset = divmod(start, CHUNK)
+        return self._chunk(index)[offset : offset + end - start]
+
+    def _chunk(self, index: int) -> bytes:
         if index >= self._chunks:
             return bytes(self._tail)
-        self._file.seek(index * SEALED_CHUNK)
-        return self._key.open_chunk(self._file.read(SEALED_CHUNK), index, last=False)
+        if self._opened[0] != index:
+            self._file.seek(index * SEALED_CHUNK)
+            self._opened = (index, self._key.open_chunk(self._file.read(SEALED_CHUNK), index, last=False))
+        return self._opened[1]
 
     def close(self) -> None:
         self._file.close()
-
-
-class _Reader(io.RawIOBase):
-    """The message as a seekable raw file: the head from memory, the body chunk by chunk from the spool."""
-
-    def __init__(self, head: bytes, spool: _SealedSpool) -> None:
-        self._head, self._spool = head, spool
-        self._at = 0
-        self._cached = (-1, b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._head) + self._spool.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the stub wants a wider buffer
-        piece = self._piece(len(buffer))
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
-
-    def _piece(self, wanted: int) -> bytes:
-        if self._at < len(self._head):
-            return self._head[self._at : self._at + wanted]
-        offset = self._at - len(self._head)
-        if offset >= self._spool.size:
-            return b""
-        index, start = divmod(offset, CHUNK)
-        if self._cached[0] != index:
-            self._cached = (index, self._spool.chunk(index))
-        return self._cached[1][start : start + wanted]
 
 
 class MessageBuffer:
@@ -137,7 +106,12 @@ class MessageBuffer:
         """The whole message as a seekable binary file."""
         if self._spool is None:
             return io.BytesIO(self.head() + self._body)
-        return io.BufferedReader(_Reader(self.head(), self._spool), CHUNK)
+        head, spool = self.head(), self._spool
+
+        def read(start: int, end: int) -> bytes:
+            return head[start:end] if start < len(head) else spool.read(start - len(head), end - len(head))
+
+        return ranged(read, len(head) + spool.size, block=CHUNK)
 
     def pieces(self) -> Iterator[bytes]:
         """The whole message in pieces of at most 64 KiB."""

@@ -15,6 +15,7 @@ from restante.classify.extract.kinds import HEAD, TAIL, kinds, looks_like_text, 
 from restante.classify.extract.pool import Extractor
 from restante.classify.readings import TextScan
 from restante.classify.session import Session, Whence
+from restante.ranged import ranged
 
 Later = Callable[[BinaryIO, str, int], None]
 
@@ -102,48 +103,19 @@ class _Shelf:
             self.size += written
             view = view[written:]
 
-    def read(self, size: int, offset: int) -> bytes:
-        return os.pread(self._descriptor, size, offset)
-
     def open(self, start: int) -> BinaryIO:
         """What was written from ``start`` on, as a file."""
         self._holders += 1
-        return io.BufferedReader(_Shelved(self, start, self.size))
+
+        def read(first: int, end: int) -> bytes:
+            return os.pread(self._descriptor, end - first, start + first)
+
+        return ranged(read, self.size - start, block=io.DEFAULT_BUFFER_SIZE, release=self.release)
 
     def release(self) -> None:
         self._holders -= 1
         if not self._holders:
             os.close(self._descriptor)
-
-
-class _Shelved(io.RawIOBase):
-    """One of the messages on a shelf."""
-
-    def __init__(self, shelf: _Shelf, start: int, end: int) -> None:
-        self._shelf, self._start, self._end = shelf, start, end
-        self._at = start
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
-        self._at = min(max(base + offset, self._start), self._end)
-        return self._at - self._start
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the stub wants a wider buffer
-        data = self._shelf.read(min(len(buffer), self._end - self._at), self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._shelf.release()
-        super().close()
 
 
 class _Findings:
