@@ -14,11 +14,21 @@ from restante.classify.detector import Doubt, Surroundings
 from restante.classify.validators import validator_named
 
 
-def _decimal(around: Surroundings) -> str:
-    """A fraction is no identifier.  A comma between long numbers separates cells of a table; only 0, counts."""
-    before = re.search(rb"[0-9][.]\Z|(?:\A|[^0-9.,])0,\Z", around.before[-3:])
-    after = re.match(rb"[.][0-9]", around.after)
-    return "part of a decimal number" if before or after else ""
+def _beside(reason: str, before: bytes, after: bytes, *, reach: int) -> Doubt:
+    """``reason`` where ``before`` ends what stands before a match, or ``after`` begins what stands behind it.
+
+    ``reach`` is how many bytes before the match are looked at.
+    """
+    left, right = re.compile(before), re.compile(after)
+
+    def doubt(around: Surroundings) -> str:
+        return reason if left.search(around.before[-reach:]) or right.match(around.after) else ""
+
+    return doubt
+
+
+# A fraction is no identifier.  A comma between long numbers separates cells of a table; only 0, counts.
+_decimal = _beside("part of a decimal number", rb"[0-9][.]\Z|(?:\A|[^0-9.,])0,\Z", rb"[.][0-9]", reach=3)
 
 
 _IBAN_HEAD = re.compile(rb"(?:\A|[^A-Za-z0-9])([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){0,26}[ -]?)\Z")
@@ -42,30 +52,20 @@ def _in_url(around: Surroundings) -> str:
     return "inside a web address" if at >= 0 and not _ENDS_URL.search(around.before, at) else ""
 
 
-def _in_table(around: Surroundings) -> str:
-    """Columns of four-digit numbers pass a check digit one time in ten."""
-    before = re.search(rb"(?:\A|[^0-9])[0-9]{4}[ \t]{1,20}\Z", around.before[-26:])
-    after = re.match(rb"[ \t]+[0-9]{4}(?![0-9])", around.after)
-    return "among other groups of four digits" if before or after else ""
+# Columns of four-digit numbers pass a check digit one time in ten.
+_in_table = _beside(
+    "among other groups of four digits", rb"(?:\A|[^0-9])[0-9]{4}[ \t]{1,20}\Z", rb"[ \t]+[0-9]{4}(?![0-9])", reach=26
+)
 
 
-def _in_number(around: Surroundings) -> str:
-    before = re.search(rb"[0-9][-./:,_]\Z", around.before[-2:])
-    after = re.match(rb"[-./:_][0-9]|,[0-9]", around.after)
-    return "part of a longer number" if before or after else ""
+_in_number = _beside("part of a longer number", rb"[0-9][-./:,_]\Z", rb"[-./:_][0-9]|,[0-9]", reach=2)
 
 
-def _in_run(around: Surroundings) -> str:
-    """Groups of digits that go on; a comma or a semicolon separates cells of a table."""
-    before = re.search(rb"[0-9][-./:_]\Z", around.before)
-    after = re.match(rb"[-./:_][0-9]", around.after)
-    return "part of a longer run of digits" if before or after else ""
+# Groups of digits that go on; a comma or a semicolon separates cells of a table.
+_in_run = _beside("part of a longer run of digits", rb"[0-9][-./:_]\Z", rb"[-./:_][0-9]", reach=2)
 
 
-def _in_word(around: Surroundings) -> str:
-    before = re.search(rb"[A-Za-z0-9][-_./]\Z", around.before[-2:])
-    after = re.match(rb"[-_./][A-Za-z0-9]", around.after)
-    return "part of a longer code" if before or after else ""
+_in_word = _beside("part of a longer code", rb"[A-Za-z0-9][-_./]\Z", rb"[-_./][A-Za-z0-9]", reach=2)
 
 
 def _in_email(around: Surroundings) -> str:
@@ -74,16 +74,15 @@ def _in_email(around: Surroundings) -> str:
     return "inside an e-mail address" if after or (before and b"@" in before.group()) else ""
 
 
-def _in_path(around: Surroundings) -> str:
-    before = re.search(rb"[/\\][^\s/\\]{0,80}\Z", around.before[-84:])
-    after = re.match(rb"[^\s/\\]{0,80}[/\\]|[^\s.]{0,40}\.(?:[A-Za-z]{2,5}|7z)\b", around.after)
-    return "part of a file name" if before or after else ""
+_in_path = _beside(
+    "part of a file name",
+    rb"[/\\][^\s/\\]{0,80}\Z",
+    rb"[^\s/\\]{0,80}[/\\]|[^\s.]{0,40}\.(?:[A-Za-z]{2,5}|7z)\b",
+    reach=84,
+)
 
 
-def _in_uuid(around: Surroundings) -> str:
-    before = re.search(rb"[0-9A-Fa-f]{4}-\Z", around.before[-5:])
-    after = re.match(rb"-[0-9A-Fa-f]{4}", around.after)
-    return "part of a UUID" if before or after else ""
+_in_uuid = _beside("part of a UUID", rb"[0-9A-Fa-f]{4}-\Z", rb"-[0-9A-Fa-f]{4}", reach=5)
 
 
 def _in_markup(around: Surroundings) -> str:
@@ -92,22 +91,17 @@ def _in_markup(around: Surroundings) -> str:
     return "inside a tag of HTML" if inside else ""
 
 
-def _in_base64(around: Surroundings) -> str:
-    before = re.search(rb"[A-Za-z0-9+/=]{24,}[\r\n>]{0,4}\Z", around.before[-80:])
-    after = re.match(rb"[\r\n>]{0,4}[A-Za-z0-9+/=]{24,}", around.after)
-    return "inside encoded data" if before or after else ""
+_in_base64 = _beside(
+    "inside encoded data", rb"[A-Za-z0-9+/=]{24,}[\r\n>]{0,4}\Z", rb"[\r\n>]{0,4}[A-Za-z0-9+/=]{24,}", reach=80
+)
 
 
-def _amount(around: Surroundings) -> str:
-    before = re.search(
-        rb"(?i)(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|\b(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn))[ ]?\Z",
-        around.before[-80:],
-    )
-    after = re.match(
-        rb"(?i)[ ]?(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|%|(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn)\b)",
-        around.after,
-    )
-    return "an amount of money" if before or after else ""
+_amount = _beside(
+    "an amount of money",
+    rb"(?i)(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|\b(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn))[ ]?\Z",
+    rb"(?i)[ ]?(?:[$]|\xc2\xa3|\xc2\xa5|\xe2\x82\xac|%|(?:eur|usd|gbp|chf|pln|sek|nok|dkk|czk|huf|ron|bgn)\b)",
+    reach=80,
+)
 
 
 def _telephone(around: Surroundings) -> str:
