@@ -286,7 +286,7 @@ class Child:
 
     def _reload(self) -> None:
         try:
-            self._services.in_force = PolicyInForce.load(self._settings, self._services.extractor)
+            self._services.in_force = PolicyInForce.load(self._settings).with_extractor(self._services.extractor)
         except RestanteError as error:  # changed again since the parent looked: what was in force stays
             log.error("policy-refused", error=str(error), in_force="the one before")
         else:

@@ -29,10 +29,10 @@ class PolicyInForce:
     classifier: Classifier
 
     @classmethod
-    def load(cls, settings: Settings, extractor: Extractor | None = None) -> PolicyInForce:
+    def load(cls, settings: Settings) -> PolicyInForce:
         """Read the policy that the settings name, and the tables of Postfix that it names.
 
-        ``extractor`` looks into attachments.  Raises :class:`restante.toml_source.BadFile`,
+        Nothing looks into attachments yet.  Raises :class:`restante.toml_source.BadFile`,
         :class:`restante.transport_maps.NoNextHop`, :class:`restante.classify.extract.from_settings.NoTesseract` or
         :class:`restante.classify.dictionary.BadDictionary`.
         """
@@ -44,7 +44,7 @@ class PolicyInForce:
         if policy.dictionary:
             secret = read_credential(settings.credentials, Credential.ROUTE)
             dictionaries = open_dictionaries(policy.dictionary, secret)
-        return cls(policy, Classifier(policy, extractor=extractor, dictionaries=dictionaries))
+        return cls(policy, Classifier(policy, dictionaries=dictionaries))
 
 
     def with_extractor(self, extractor: Extractor | None) -> PolicyInForce:

@@ -67,7 +67,7 @@ class _Worker:
         self._secret = read_credential(settings.credentials, Credential.ROUTE)
         self._opener = Opener(read_credential(settings.credentials, Credential.WORKER))
         self._extractor = extractor_from(settings.classify)
-        self._in_force = PolicyInForce.load(settings, self._extractor)
+        self._in_force = PolicyInForce.load(settings).with_extractor(self._extractor)
         self._store = Store(settings.database)
         general = verdict_engine(
             settings.tls, settings.hostname, StoredEvidence(self._store), StoredPolicies(self._store)
@@ -194,7 +194,7 @@ class _Worker:
 
     def _reload(self) -> None:
         try:
-            self._in_force = PolicyInForce.load(self._settings, self._extractor)
+            self._in_force = PolicyInForce.load(self._settings).with_extractor(self._extractor)
         except RestanteError as error:
             log.error("policy-refused", error=str(error), in_force="the one before")
         else:
