@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import sys
 import time
 
 import click
 
 from restante.cli import Invocation
+from restante.commands.secret_input import given_secret
 
 
 @click.group()
@@ -32,18 +32,13 @@ def add(invocation: Invocation, name: str, ask: bool, password_stdin: bool) -> N
 
     settings = invocation.settings
     require_current(settings.database)
-    made = not ask and not password_stdin
-    if ask:
-        password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
-    elif password_stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = secrets.token_urlsafe(18)
+    given = given_secret("Password", ask=ask, from_stdin=password_stdin)
+    password = secrets.token_urlsafe(18) if given is None else given
     store = Store(settings.database)
     try:
         add_administrator(store, name, password, now=time.time())
     finally:
         store.close()
     click.echo(f"Added {name}. Sign in at {settings.portal.url}/admin/")
-    if made:
+    if given is None:
         click.echo(f"Password: {password}")

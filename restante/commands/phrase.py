@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from restante.cli import Invocation
+from restante.commands.secret_input import given_secret
 
 if TYPE_CHECKING:
     from restante.store.engine import Store
@@ -36,17 +36,12 @@ def set_phrase(invocation: Invocation, recipient: str, ask: bool, from_stdin: bo
     from restante.store.phrases import agree
     from restante.tokens import mint_code
 
-    made = not ask and not from_stdin
-    if ask:
-        chosen = str(click.prompt("Phrase", hide_input=True, confirmation_prompt=True))
-    elif from_stdin:
-        chosen = sys.stdin.readline().rstrip("\n")
-    else:
-        chosen = f"{mint_code()}-{mint_code()}"
+    given = given_secret("Phrase", ask=ask, from_stdin=from_stdin)
+    chosen = f"{mint_code()}-{mint_code()}" if given is None else given
     with _store(invocation) as store:
         agree(store, recipient, chosen, actor=_operator(), now=time.time())
     click.echo(f"Agreed with {recipient}, for notices that are sent from now on.")
-    if made:
+    if given is None:
         click.echo(f"Phrase: {chosen}")
 
 
