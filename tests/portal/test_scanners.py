@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as PlaywrightError
 
 from restante.access import CodeWay
@@ -15,10 +14,10 @@ from restante.notices import NoticeWriter, Way
 from restante.settings import HostPort
 from restante.store import links
 from restante.store.links import MintedLink
+from tests.portal.chromium import launched
 from tests.portal.conftest import RECIPIENT, Post, make_post, make_settings
 from tests.portal.scanners import CLIENTS, MAILBOX, ROBOTS, SEND, Robot, Scene
 from tests.portal.server import PortalServer, Visitor, free_port
-from tests.portal.test_browser import FLAGS
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +40,8 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        program = shutil.which("chromium")
-        assert program, "chromium is missing: make setup installs it"
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 def _scene(office: Post, link: MintedLink, page: str = "", *, code: bool) -> Scene:
