@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from email.policy import SMTP
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 from sqlalchemy import func, select
 
 from restante.store.models import TlsEvidence
+from tests.e2e.policies import reload
 from tests.e2e.world import PROVE, REFUSED, SENDER, World, recipients_of, text_of
 from tests.lab import mail
 from tests.lab.services import Service
-from tests.lab.waiting import wait_until
 
 
 @pytest.mark.behaviour("O1")
@@ -341,7 +340,7 @@ def test_a_reload_takes_a_good_policy_and_keeps_the_old_one_where_the_new_is_bad
     milter = world.services.process(Service.MILTER)
     try:
         policy.write_text(good + "\n[[rule]]\nname = 'no-condition'\n", encoding="utf-8")
-        _reload(world, "policy-refused")
+        reload(world, refused=True)
         assert f"{policy}:{good.count(chr(10)) + 2}" in world.log(Service.MILTER)
         world.post(f"bob@{peer.domain}")
         (received,) = world.wait_for_mail(peer)
@@ -349,21 +348,14 @@ def test_a_reload_takes_a_good_policy_and_keeps_the_old_one_where_the_new_is_bad
         policy.write_text(
             good.replace('subject_tags = ["secure"]', 'subject_tags = ["confidential"]'), encoding="utf-8"
         )
-        _reload(world, "policy-taken-over", times=world.services.settings.milter.processes)
+        reload(world)
         world.post(f"bob@{peer.domain}")
         received = world.wait_for_mail(peer, 2)[1]
         assert received.message["X-Restante-Route"] is None
         assert milter.alive
     finally:
         policy.write_text(good, encoding="utf-8")
-        _reload(world, "policy-taken-over", times=world.services.settings.milter.processes)
-
-
-def _reload(world: World, event: str, *, times: int = 1) -> None:
-    process = world.services.process(Service.MILTER)
-    before = len(process.log_text())
-    process.send_signal(signal.SIGHUP)
-    wait_until(lambda: process.log_text()[before:].count(event) >= times, 30, f"{event} in the log of the milter")
+        reload(world)
 
 
 def _explain(
