@@ -130,7 +130,7 @@ def _requeue(world: World) -> None:
     before = len(postfix.log())
     postfix.run(["postsuper", "-c", config, "-h", "ALL"])
     postfix.run(["postsuper", "-c", config, "-r", "ALL"])
-    postfix.run(["postkick", "-c", config, "public", "pickup", "W"])
+    postfix.kick_pickup()
     postfix.wait_for_log(r"pickup\[.*orig_id=", after=before)
 
 

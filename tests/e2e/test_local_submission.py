@@ -42,9 +42,7 @@ def test_sendmail_mail_waits_while_the_milter_is_down(world: World) -> None:
         assert world.held() == []
     finally:
         world.services.start(Service.MILTER)
-    world.lab.postfix.run(
-        ["postkick", "-c", str(world.lab.postfix.config), "public", "pickup", "W"]
-    )  # or it would look again in a minute
+    world.lab.postfix.kick_pickup()
     world.wait_until_held("b@clear.example", DeliveryState.HELD, 60)
     world.settle()
     world.assert_never_clear()

@@ -196,6 +196,16 @@ class PrivatePostfix:
         """Try everything in the queue again now."""
         self.run(["postqueue", "-c", str(self.config), "-f"])
 
+    def kick_pickup(self) -> None:
+        """Have what was put into the maildrop taken in now; Postfix itself looks once a minute."""
+
+        def kicked() -> bool:
+            # A pickup that leaves because it was idle takes the wish with it: postkick dies of SIGPIPE.
+            argv = self._argv(["postkick", "-c", str(self.config), "public", "pickup", "W"])
+            return run_command(argv, check=False).returncode == 0
+
+        wait_until(kicked, 10, "pickup to be there")
+
     def wait_empty(self, seconds: float = 20) -> None:
         """Wait until nothing is queued.  Raises :class:`LabError` with what still is."""
         try:
