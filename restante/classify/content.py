@@ -93,7 +93,12 @@ class Content:
                 or (not self._textual and b"<" in sample)
             )
             self._scan = self._session.text(
-                self._place, self._charsets, html=html, joined=self._joined, decoding=self._decoding
+                self._place,
+                self._charsets,
+                html=html,
+                source_is_shown=not self._html,
+                joined=self._joined,
+                decoding=self._decoding,
             )
             if self._nested < MAX_NESTED:
                 self._embedded = Embedded(self._inner, self._opaque)

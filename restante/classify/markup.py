@@ -1,22 +1,31 @@
 """HTML and XML as text: what a reader sees, and behind it what is hidden from him but there.
 
-Roughly, and in linear time on any input: a program that scans needs no layout.  The source is scanned as well, so
-nothing that this leaves out is lost.
+Roughly, and in linear time on any input: a program that scans needs no layout.  What this leaves out is given as well,
+and where its source may say more than both, that is said, so that nothing is lost.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from dataclasses import dataclass
 
 from restante.classify.text import occurs
 
 _ELEMENTS = (
     "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
 )
-_BETWEEN = {slash + name: "" for slash in ("", "/") for e in _ELEMENTS.split("|") for name in (e, e.upper())}
-_BETWEEN |= {"blockquote": "\2", "BLOCKQUOTE": "\2", "/blockquote": "\3", "/BLOCKQUOTE": "\3"}
-_TAG = re.compile(r"<(/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>")
+# An inline tag leaves a mark, since what stands on either side of it may or may not be one word.
+_INLINE, _QUOTE, _UNQUOTE = "\1", "\2", "\3"
+_BETWEEN = {slash + name: _INLINE for slash in ("", "/") for e in _ELEMENTS.split("|") for name in (e, e.upper())}
+_BETWEEN |= {"blockquote": _QUOTE, "BLOCKQUOTE": _QUOTE, "/blockquote": _UNQUOTE, "/BLOCKQUOTE": _UNQUOTE}
+_BARE = {f"<{name}>": between for name, between in _BETWEEN.items()}
+_TAG = re.compile(r"(<(?:/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>)")
+_NAME = re.compile(r"/?[A-Za-z][A-Za-z0-9:]*")
+_PLAIN_TAG = len("</blockquote>")  # what is no longer has no attribute that says anything
+_GLUED = re.compile(rf"[^\W_]{_INLINE}+[^\W_]")
+# Where the line ends of the source are those of the text.
+_LINED = occurs(rb"(?i)<(?:pre|xmp|textarea|plaintext|listing)|white-space")
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
 _STYLE = re.compile(r"<(style|script)\b[^>]*>", re.IGNORECASE)
@@ -37,47 +46,74 @@ _REVERSED = re.compile(r"(?:<bdo\b[^>]*rtl|bidi-override)[^>]*>([^<]{1,4096})", 
 _VOID = frozenset({"img", "br", "hr", "input", "meta", "link", "area", "col", "wbr", "source"})
 
 
-def visible(markup: str) -> str:
-    """What is seen, lines of a quotation marked with ">", then on lines of their own what is hidden.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """``seen`` is what a reader sees, lines of a quotation marked with ">", then on lines of their own what is hidden.
 
-    Inline tags vanish, other tags separate words, white space is one space.
+    Inline tags vanish in it, other tags separate words, white space is one space.  ``unseen`` is what of the source
+    stands in neither: attributes, styles, scripts.  ``apart`` says that the source may hold a value that both miss,
+    where an inline tag stands between two words or line ends count.
     """
+
+    seen: str
+    unseen: str
+    apart: bool
+
+
+def page(markup: str) -> Page:
+    """Read ``markup``, which may be anything."""
     hidden: list[str] = []
+    unseen: list[str] = []
+    data = markup.encode("utf-8", "replace")
+    apart = _LINED(data) or _INLINE in markup
     if "<!--" in markup:
         # Nothing after the last end can match, and trying would take time quadratic in the openings.
         end = markup.rfind("-->") + 3
         if end > 2:
             hidden += [text for text in _COMMENT.findall(markup[:end]) if len(text) > 8]
-            markup = _COMMENT.sub("", markup[:end]) + markup[end:]
+            markup = _COMMENT.sub(_INLINE, markup[:end]) + markup[end:]
     if "<![CDATA[" in markup:
         hidden.append(markup.replace("<![CDATA[", "").replace("]]>", ""))
     if "rtl" in markup or "bidi-override" in markup:
         hidden += [text[::-1] for text in _REVERSED.findall(markup)]
-    data = markup.encode("utf-8", "replace")
     concealed = _CONCEALED(data)
     classes: frozenset[str] = frozenset()
     if _STYLED(data):
         markup, styles = _without_styles(markup)
+        unseen.append(styles)
         classes = _hiding_classes(styles) if concealed else classes
     if concealed:
-        markup = _without_hidden(markup, classes, hidden)
-    return "\n".join((_stripped(markup), *map(_stripped, hidden)))
+        markup = _without_hidden(markup, classes, hidden, unseen)
+    seen = "\n".join([_stripped(one, unseen) for one in (markup, *hidden)])
+    if _INLINE in seen:
+        apart = apart or bool(_GLUED.search(seen))
+        seen = seen.replace(_INLINE, "")
+    return Page(seen, "\n".join(unseen), apart)
 
 
-def _stripped(markup: str) -> str:
+def _stripped(markup: str, unseen: list[str]) -> str:
+    """``markup`` without its tags; those that may say something go to ``unseen``."""
     end = markup.rfind(">") + 1
     if end:
         pieces = _TAG.split(markup[:end])
-        pieces[1::2] = [_BETWEEN.get(name, " ") for name in pieces[1::2]]
+        tags = pieces[1::2]
+        unseen += [tag for tag in tags if len(tag) > _PLAIN_TAG]
+        pieces[1::2] = [_BARE.get(tag) or _between(tag) for tag in tags]
         markup = "".join(pieces) + markup[end:]
     text = markup.replace("\n", " ").replace("\r", " ").replace("\t", " ")
     for width in (64, 16, 4, 3, 2):
         text = text.replace(" " * width, " ")
-    return text.replace("\2", "\n> ").replace("\3", "\n") if "\2" in text or "\3" in text else text
+    return text.replace(_QUOTE, "\n> ").replace(_UNQUOTE, "\n") if _QUOTE in text or _UNQUOTE in text else text
+
+
+def _between(tag: str) -> str:
+    """What a tag puts between the words on either side of it."""
+    name = _NAME.match(tag, 1)
+    return _BETWEEN.get(name.group(), " ") if name else " "
 
 
 def _without_styles(markup: str) -> tuple[str, str]:
-    """``markup`` without its style and script elements, and the content of those."""
+    """``markup`` without its style and script elements, and those."""
     kept: list[str] = []
     styles: list[str] = []
     position = 0
@@ -86,9 +122,9 @@ def _without_styles(markup: str) -> tuple[str, str]:
         if end is None:
             break
         kept.append(markup[position : match.start()])
-        styles.append(markup[match.end() : end[0]])
+        styles.append(markup[match.start() : end[1]])
         position = end[1]
-    return "".join(kept) + markup[position:], "".join(styles)
+    return _INLINE.join((*kept, markup[position:])), "".join(styles)
 
 
 def _closing(markup: str, name: str, start: int) -> tuple[int, int] | None:
@@ -113,8 +149,8 @@ def _hiding_classes(styles: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _without_hidden(markup: str, classes: frozenset[str], hidden: list[str]) -> str:
-    """``markup`` without the elements that are not shown, whose content goes to ``hidden``."""
+def _without_hidden(markup: str, classes: frozenset[str], hidden: list[str], unseen: list[str]) -> str:
+    """``markup`` without the elements that are not shown: their content goes to ``hidden``, their tags to ``unseen``."""
     signs = _HIDES
     if classes:
         names = "|".join(sorted(map(re.escape, classes)))
@@ -133,8 +169,9 @@ def _without_hidden(markup: str, classes: frozenset[str], hidden: list[str]) -> 
             break
         kept.append(markup[position:start])
         hidden.append(markup[opening.end() : end[0]])
+        unseen += [opening.group(), markup[end[0] : end[1]]]
         position = end[1]
-    return "".join(kept) + markup[position:]
+    return _INLINE.join((*kept, markup[position:]))
 
 
 def unescape(markup: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from restante.classify.disguise import LONGEST_LINE, addresses, disguises
 from restante.classify.finding import QUOTED
-from restante.classify.markup import declared_charset, hold_back, unescape, visible
+from restante.classify.markup import declared_charset, hold_back, page, unescape
 from restante.classify.nearby import CONTEXT
 from restante.classify.scan import MARGIN, Budget, Hit, Scanner
 from restante.classify.text import codec_of, is_wide, normalise
@@ -54,6 +54,10 @@ class _Target:
         """Scan all of ``text`` at once."""
         padded = b"\n%b\n" % text
         self.scan(reading, padded, 0, len(padded))
+
+    def may_find(self, text: bytes) -> bool:
+        """Whether anything that is looked for may be in ``text``."""
+        return self._scanner.may_find(b"\n%b\n" % text)
 
     def others(self, codec: str, source: bytes, text: str, seen: bytes) -> None:
         """The readings that only some texts have: ``seen`` is what a reader sees, ``text`` the same unnormalised."""
@@ -144,7 +148,7 @@ class _Lane:
         source = seen = normalise(unescape(text) if self._html else text)
         self.windows[0].feed(source, final=final)
         if self._html:
-            text = unescape(visible(text))
+            text = unescape(page(text).seen)
             seen = normalise(text)
             self.windows[1].feed(seen, final=final)
         # What is broken over the end of a piece stands whole in neither, hence the end of the one before.
@@ -153,7 +157,10 @@ class _Lane:
 
 
 class TextScan:
-    """All readings of one text.  Feed decoded bytes, then close; every hit goes to ``report``."""
+    """All readings of one text.  Feed decoded bytes, then close; every hit goes to ``report``.
+
+    ``html`` reads it as HTML too; ``source_is_shown`` says that to some readers it is none.
+    """
 
     def __init__(
         self,
@@ -163,13 +170,14 @@ class TextScan:
         *,
         charsets: tuple[str, ...] = (),
         html: bool = False,
+        source_is_shown: bool = False,
         joined: bool = False,
         observe: Observe | None = None,
     ) -> None:
         self._target = _Target(scanner, budget, report, observe, joined=joined)
         self._pending: list[bytes] = []
         self._size = 0
-        self._html = html
+        self._html, self._source_is_shown = html, source_is_shown
         self._declared = [codec for charset in charsets if (codec := codec_of(charset))]
         self._lanes: list[_Lane] = []
 
@@ -218,13 +226,20 @@ class TextScan:
 
     def _short(self, text: str) -> None:
         """A text that fits into one window and has one reading needs no lanes."""
-        source = seen = normalise(unescape(text) if self._html else text)
-        self._target.whole("utf-8, HTML source" if self._html else "utf-8", source)
-        if self._html and "<" in text:
-            text = unescape(visible(text))
+        if not self._html:
             seen = normalise(text)
-            if seen != source:
-                self._target.whole("utf-8, HTML as seen", seen)
+            self._target.whole("utf-8", seen)
+            self._target.others("utf-8", seen, text, seen)
+            return
+        read = page(text)
+        source = normalise(unescape(text))
+        text = unescape(read.seen)
+        seen = normalise(text)
+        in_full = self._source_is_shown or read.apart or self._target.may_find(normalise(unescape(read.unseen)))
+        if in_full:
+            self._target.whole("utf-8, HTML source", source)
+        if not in_full or seen != source:
+            self._target.whole("utf-8, HTML as seen", seen)
         self._target.others("utf-8", source, text, seen)
 
     def _block(self, raw: bytes, *, final: bool) -> None:

@@ -118,6 +118,15 @@ class Scanner:
         """Which patterns match somewhere in ``text``: the prefilter alone."""
         return (self._prefilter.Match(text) or []) if self.patterns else []
 
+    def may_find(self, text: bytes) -> bool:
+        """Whether a pattern matches, or a word or a value stands in ``text``: without an answer for certain when yes."""
+        if self.candidates(text):
+            return True
+        reading = self.vocabulary.read(text)
+        if reading.phrases:
+            return True
+        return any(any(True for _ in one.find(reading.words, 0, len(text))) for _, one in self.dictionaries)
+
     def scan(self, text: bytes, start: int, end: int, budget: Budget, least: Confidence | None = None) -> list[Hit]:
         """The hits that begin in ``text[start:end]``; the rest of ``text`` only gives context.
 

@@ -127,6 +127,7 @@ class Session:
         charsets: tuple[str, ...] = (),
         *,
         html: bool = False,
+        source_is_shown: bool = False,
         joined: bool = False,
         decoding: str = "",
     ) -> TextScan:
@@ -137,7 +138,14 @@ class Session:
 
         observe = self._recorder.part(place, decoding) if self._recorder else None
         return TextScan(
-            self._scanner, self.budget, report, charsets=charsets, html=html, joined=joined, observe=observe
+            self._scanner,
+            self.budget,
+            report,
+            charsets=charsets,
+            html=html,
+            source_is_shown=source_is_shown,
+            joined=joined,
+            observe=observe,
         )
 
     def header(self, block: HeaderBlock, place: str) -> None:

@@ -114,21 +114,21 @@ class Vocabulary:
 class Reading:
     """A text as a vocabulary sees it, and the phrases all of whose words it has somewhere."""
 
-    __slots__ = ("_phrases", "contexts", "text", "words")
+    __slots__ = ("contexts", "phrases", "text", "words")
 
     def __init__(self, text: bytes, words: bytes, phrases: list[Phrase]) -> None:
-        self.text, self.words, self._phrases = text, words, phrases
+        self.text, self.words, self.phrases = text, words, phrases
         self.contexts: frozenset[int] = frozenset().union(*[phrase.contexts for phrase in phrases])
 
     def lexicon_words(self, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
         """Where phrases of lexicons begin in ``start:end``: begin, stop, which.  Not in the order of the text."""
-        for phrase in self._phrases:
+        for phrase in self.phrases:
             if phrase.owners:
                 yield from self._places(phrase, start, end)
 
     def context_words(self, context: int) -> Iterator[tuple[int, int, Phrase]]:
         """Where the words of one list of context words stand in all of the text.  Not in its order."""
-        for phrase in self._phrases if context in self.contexts else ():
+        for phrase in self.phrases if context in self.contexts else ():
             if context in phrase.contexts:
                 yield from self._places(phrase, 0, len(self.text))
 

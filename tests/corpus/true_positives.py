@@ -16,7 +16,7 @@ from pathlib import Path
 
 from restante.classify.engine import Classifier
 from restante.classify.finding import Confidence
-from restante.classify.markup import unescape, visible
+from restante.classify.markup import page, unescape
 from restante.policy import Policy
 from tests.corpus.generated import BARE, Sample, bare, clean, samples
 
@@ -89,7 +89,7 @@ def of_presidio(chosen: list[Sample], python: str) -> Score:
     lines = [
         {
             "language": one.language,
-            "text": unescape(visible(one.text)) if one.shape == "html" else one.text,
+            "text": unescape(page(one.text).seen) if one.shape == "html" else one.text,
             "entities": sorted(own_names),
         }
         for one in chosen
