@@ -183,14 +183,10 @@ def started(pid: int) -> float:
     return int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def oldest_child(parent: int, age: float) -> int:
-    """The oldest child of ``parent`` once it has lived for ``age`` seconds.  Raises :class:`LabError`."""
-
-    def found() -> int:
-        kids = children(parent)
-        return kids[0] if kids and time.clock_gettime(time.CLOCK_BOOTTIME) - started(kids[0]) >= age else 0
-
-    return wait_until(found, 20, f"a child of {parent} that is {age:g} s old")
+def grown_children(parent: int, age: float) -> list[int]:
+    """The children of ``parent`` that have lived for ``age`` seconds, the oldest first."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return [child for child in children(parent) if now - started(child) >= age]
 
 
 def kill(pid: int) -> None:

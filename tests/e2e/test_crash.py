@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -37,8 +39,8 @@ PARENT_KILLS = 4 * SCALE
 WORKER_STEPS = {"sendto": (2, 5, 8, 9, 10, 11, 12, 14, 17), "fdatasync": (1, 2, 3, 4)}
 WORKER_KILLS = 4 * SCALE
 
-CHILDREN = 1  # who is traced is slow, and an untraced sibling would take its sessions
-STEP_SECONDS = 2.0
+CHILDREN = 3  # all are traced at once: who is traced is slow, and an untraced sibling would take its sessions
+STEP_SECONDS = 3.0
 SETTLE_SECONDS = 120.0
 # A child that dies younger makes the parent wait before it starts another: see restante_milter.server.
 GROWN_SECONDS = 1.05
@@ -78,22 +80,58 @@ def assert_never_clear(lab: Lab, marker: str) -> None:
             assert marker.encode() not in peer.clear_bytes(), peer.domain
 
 
+class Targets:
+    """The milter's children, each given to one killer at a time."""
+
+    def __init__(self, services: RestanteServices) -> None:
+        self._parent = services.process(Service.MILTER).pid
+        self._lock = threading.Lock()
+        self._taken: set[int] = set()
+
+    @contextmanager
+    def one(self) -> Iterator[int]:
+        """A child that nobody else has and that has grown; it is free again at the end of the block."""
+        child = wait_until(self._take, 20, f"a free child of {self._parent} that is {GROWN_SECONDS:g} s old")
+        try:
+            yield child
+        finally:
+            with self._lock:
+                self._taken.remove(child)
+
+    def _take(self) -> int:
+        with self._lock:
+            grown = crash.grown_children(self._parent, GROWN_SECONDS)
+            child = next((child for child in grown if child not in self._taken), 0)
+            if child:
+                self._taken.add(child)
+            return child
+
+
 def step_through(services: RestanteServices, steps: dict[str, int]) -> dict[str, int]:
-    """Kill one child at each step; how many steps of each system call were reached."""
+    """Kill one child at each step, several children beside each other; how many steps of each call were reached."""
     reached = dict.fromkeys(steps, 0)
-    for syscall, count in steps.items():
-        for number in range(1, count + 1):
-            child = crash.oldest_child(services.process(Service.MILTER).pid, GROWN_SECONDS)
-            reached[syscall] += crash.kill_at(child, syscall, number, STEP_SECONDS)
+    targets = Targets(services)
+
+    def kill_at(step: tuple[str, int]) -> tuple[str, bool]:
+        syscall, number = step
+        with targets.one() as child:
+            return syscall, crash.kill_at(child, syscall, number, STEP_SECONDS)
+
+    with ThreadPoolExecutor(CHILDREN) as pool:
+        every = [(syscall, number) for syscall, count in steps.items() for number in range(1, count + 1)]
+        for syscall, killed in pool.map(kill_at, every):
+            reached[syscall] += killed
     return reached
 
 
 def kill_children(services: RestanteServices, kills: int, chance: random.Random) -> None:
     """Kill children at random moments of whatever they are doing."""
+    targets = Targets(services)
     for _ in range(kills):
-        child = crash.oldest_child(services.process(Service.MILTER).pid, GROWN_SECONDS)
-        time.sleep(chance.uniform(0, 0.05))  # the moment is to be random: no event is waited for
-        crash.kill(child)
+        with targets.one() as child:
+            time.sleep(chance.uniform(0, 0.05))  # the moment is to be random: no event is waited for
+            crash.kill(child)
+            wait_until_gone([child])
 
 
 def kill_parents(services: RestanteServices, kills: int, clients: Clients) -> None:
