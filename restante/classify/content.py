@@ -30,6 +30,7 @@ _MAGIC = (
     (b"\x78\x9f\x3e\x22", "TNEF (winmail.dat)"),
     (b"\x00\x05\x16\x00", "AppleSingle file"),
 )
+_MAGIC_BYTES = tuple(magic for magic, _ in _MAGIC)
 
 
 class Content:
@@ -133,7 +134,7 @@ def looks_like_text(sample: bytes) -> bool:
     """Whether a body that begins with ``sample`` is text of some charset."""
     if sample.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
         return True
-    if any(sample.startswith(magic) for magic, _ in _MAGIC):
+    if sample.startswith(_MAGIC_BYTES):
         return False
     return bool(sample.strip()) and len(sample.translate(None, _CONTROL)) == len(sample)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from restante.classify.headers import HeaderBlock, Parameterised, decode_words, parse_params, text_of
 
@@ -56,18 +57,33 @@ class Entity:
         return self.kind.startswith("multipart/")
 
 
+_USUAL = 256  # bytes of MIME fields that are worth remembering
+
+
 def describe(block: HeaderBlock, default: str) -> Entity:
     """The entity that ``block`` is the header of; ``default`` is the media type of one that names none."""
+    types, encodings = block.all(b"content-type"), block.all(b"content-transfer-encoding")
+    disposition = block.first(b"content-disposition")
+    size = sum(map(len, types)) + sum(map(len, encodings)) + len(disposition)
+    # Nearly all parts are described in the same few ways; a boundary is new in each message.
+    usual = size <= _USUAL and not any(b"=" in one and b"ound" in one for one in types)
+    read = _described if usual else _described.__wrapped__
+    return read(tuple(types), tuple(encodings), disposition, default)
+
+
+@lru_cache(maxsize=512)
+def _described(
+    raw_types: tuple[bytes, ...], raw_encodings: tuple[bytes, ...], disposition: bytes, default: str
+) -> Entity:
     doubts: dict[str, None] = {}
-    raw_types = block.all(b"content-type")
     types = [parse_params(value) for value in raw_types]
     kinds = _kinds(types, doubts)
     kind = next((one for one in kinds if one.startswith("multipart/")), kinds[0] if kinds else "") or default
-    how = parse_params(block.first(b"content-disposition"))
+    how = parse_params(disposition)
     names = _names(how, types)
     return Entity(
         kind=kind,
-        encodings=_encodings(block.all(b"content-transfer-encoding"), doubts),
+        encodings=_encodings(raw_encodings, doubts),
         charsets=_charsets(raw_types, types, doubts),
         boundaries=_boundaries(raw_types, types, doubts) if kind.startswith("multipart/") else (),
         html=any("html" in one or "xml" in one for one in kinds) or any(map(_MARKUP.search, names)),
@@ -105,7 +121,7 @@ def _names(how: Parameterised, types: list[Parameterised]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in raw if one and (name := decode_words(one[:2048]))))
 
 
-def _charsets(raw_types: list[bytes], types: list[Parameterised], doubts: dict[str, None]) -> tuple[str, ...]:
+def _charsets(raw_types: tuple[bytes, ...], types: list[Parameterised], doubts: dict[str, None]) -> tuple[str, ...]:
     charsets = {kind.param("charset").strip(): None for kind in types}
     if any("charset" in kind.doubled for kind in types):
         doubts["a parameter of Content-Type given twice"] = None
@@ -113,7 +129,7 @@ def _charsets(raw_types: list[bytes], types: list[Parameterised], doubts: dict[s
     return tuple(charsets)
 
 
-def _encodings(raw: list[bytes], doubts: dict[str, None]) -> tuple[str, ...]:
+def _encodings(raw: tuple[bytes, ...], doubts: dict[str, None]) -> tuple[str, ...]:
     """Every transfer encoding that a reader might apply.  More than one means ambiguous."""
     if not raw:
         return ("",)
@@ -138,7 +154,7 @@ def _encodings(raw: list[bytes], doubts: dict[str, None]) -> tuple[str, ...]:
     return (*meant, "")
 
 
-def _boundaries(raw_types: list[bytes], types: list[Parameterised], doubts: dict[str, None]) -> tuple[bytes, ...]:
+def _boundaries(raw_types: tuple[bytes, ...], types: list[Parameterised], doubts: dict[str, None]) -> tuple[bytes, ...]:
     """The boundaries that readers may split the body at."""
     found = {kind.params.get("boundary", b""): None for kind in types}
     for raw in raw_types:

@@ -19,13 +19,13 @@ _ELEMENTS = (
 _INLINE, _QUOTE, _UNQUOTE = "\1", "\2", "\3"
 _BETWEEN = {slash + name: _INLINE for slash in ("", "/") for e in _ELEMENTS.split("|") for name in (e, e.upper())}
 _BETWEEN |= {"blockquote": _QUOTE, "BLOCKQUOTE": _QUOTE, "/blockquote": _UNQUOTE, "/BLOCKQUOTE": _UNQUOTE}
-_BARE = {f"<{name}>": between for name, between in _BETWEEN.items()}
+_BLOCKS = ("br", "div", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "table", "tbody", "td", "th", "thead", "tr", "ul")
+_BARE = {f"<{slash}{name}>": " " for slash in ("", "/") for name in _BLOCKS}
+_BARE |= {f"<{name}>": between for name, between in _BETWEEN.items()}
 _TAG = re.compile(r"(<(?:/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>)")
 _NAME = re.compile(r"/?[A-Za-z][A-Za-z0-9:]*")
 _PLAIN_TAG = len("</blockquote>")  # what is no longer has no attribute that says anything
 _GLUED = re.compile(rf"[^\W_]{_INLINE}+[^\W_]")
-# Where the line ends of the source are those of the text.
-_LINED = occurs(rb"(?i)<(?:pre|xmp|textarea|plaintext|listing)|white-space")
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
 _STYLE = re.compile(r"<(style|script)\b[^>]*>", re.IGNORECASE)
@@ -35,11 +35,14 @@ _HIDES = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_TAG = 2048
-# Most pages have neither styles nor anything hidden, which these tell faster.
 _STYLED = occurs(b"(?i)<(?:style|script)[^a-z]")
-_CONCEALED = occurs(
+_CONCEALING = (
     rb"(?i)display\s*:\s*none|visibility\s*:\s*hidden|mso-hide|(?:size|opacity|height|width)\s*:\s*0|\shidden[\s>=/\"']"
 )
+# Where the line ends of the source are those of the text.
+_LINING = rb"(?i)<(?:pre|xmp|textarea|plaintext|listing)|white-space"
+# Most pages have neither, which one pass tells.
+_CONCEALED, _LINED, _UNUSUAL = map(occurs, (_CONCEALING, _LINING, b"%b|%b" % (_CONCEALING, _LINING)))
 _OPENING = re.compile(rf"<([A-Za-z][A-Za-z0-9]*)\b[^>]{{0,{2 * _LONGEST_TAG}}}>")
 _SELECTED = re.compile(r"\.([\w-]+)")
 _REVERSED = re.compile(r"(?:<bdo\b[^>]*rtl|bidi-override)[^>]*>([^<]{1,4096})", re.IGNORECASE)
@@ -65,7 +68,8 @@ def page(markup: str) -> Page:
     hidden: list[str] = []
     unseen: list[str] = []
     data = markup.encode("utf-8", "replace")
-    apart = _LINED(data) or _INLINE in markup
+    unusual = _UNUSUAL(data)
+    apart = (unusual and _LINED(data)) or _INLINE in markup
     if "<!--" in markup:
         # Nothing after the last end can match, and trying would take time quadratic in the openings.
         end = markup.rfind("-->") + 3
@@ -76,7 +80,7 @@ def page(markup: str) -> Page:
         hidden.append(markup.replace("<![CDATA[", "").replace("]]>", ""))
     if "rtl" in markup or "bidi-override" in markup:
         hidden += [text[::-1] for text in _REVERSED.findall(markup)]
-    concealed = _CONCEALED(data)
+    concealed = unusual and _CONCEALED(data)
     classes: frozenset[str] = frozenset()
     if _STYLED(data):
         markup, styles = _without_styles(markup)
@@ -150,7 +154,7 @@ def _hiding_classes(styles: str) -> frozenset[str]:
 
 
 def _without_hidden(markup: str, classes: frozenset[str], hidden: list[str], unseen: list[str]) -> str:
-    """``markup`` without the elements that are not shown: their content goes to ``hidden``, their tags to ``unseen``."""
+    """``markup`` without what is not shown: its content goes to ``hidden``, the tags around it to ``unseen``."""
     signs = _HIDES
     if classes:
         names = "|".join(sorted(map(re.escape, classes)))

@@ -28,10 +28,6 @@ class Nearby:
             )
         return self._found[context]
 
-    def any(self, context: int) -> bool:
-        """Whether a word of ``context`` stands anywhere in the text."""
-        return context in self._reading.contexts and bool(self._places(context))
-
     def word(self, context: int, begin: int, stop: int) -> str:
         """The word of ``context`` that stands near ``text[begin:stop]``; an empty string where none does."""
         found = self._places(context)

@@ -119,7 +119,7 @@ class Scanner:
         return (self._prefilter.Match(text) or []) if self.patterns else []
 
     def may_find(self, text: bytes) -> bool:
-        """Whether a pattern matches, or a word or a value stands in ``text``: without an answer for certain when yes."""
+        """Whether a pattern matches in ``text``, or a word or a value stands there; it need not count for anything."""
         if self.candidates(text):
             return True
         reading = self.vocabulary.read(text)
@@ -204,9 +204,7 @@ class _Window:
         for index in found:
             if index in hopeful:
                 entries = scanner.patterns[index].entries
-                entries = tuple(entry for entry in entries if entry.alone >= least or self.near.any(entry.context))
-                if entries:
-                    yield index, entries
+                yield index, tuple([entry for entry in entries if entry.alone >= least or entry.context in contexts])
             elif index in sure:
                 yield index, sure[index]
 

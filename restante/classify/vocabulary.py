@@ -92,19 +92,17 @@ class Vocabulary:
             rarest = min(phrase.words, key=lambda word: (uses[word], -len(word), word))
             by_word.setdefault(rarest, []).append(phrase)
         self._by_word: Mapping[bytes, tuple[Phrase, ...]] = {word: tuple(own) for word, own in by_word.items()}
-        self._words = frozenset(self._by_word)
+        self._words = frozenset(word for phrase in phrases for word in phrase.words)
         self._unspaced = tuple(unspaced)
 
     def read(self, text: bytes) -> Reading:
         """Look ``text`` over: normalised UTF-8 with an end of a word at either end."""
         words = as_words(text)
-        tokens = frozenset(words.split())
-        by_word = self._by_word
+        # Straight from the list: a set of all words of the text would cost as much again.
+        known = self._words.intersection(words.split())
+        rarest = known & self._by_word.keys()
         phrases = [
-            phrase
-            for word in self._words & tokens
-            for phrase in by_word[word]
-            if phrase.plain or phrase.words <= tokens
+            phrase for word in rarest for phrase in self._by_word[word] if phrase.plain or phrase.words <= known
         ]
         if self._unspaced and not text.isascii() and _ANY_UNSPACED(text.translate(None, _ASCII)):
             phrases += [phrase for phrase in self._unspaced if phrase.needle in text]
@@ -112,13 +110,15 @@ class Vocabulary:
 
 
 class Reading:
-    """A text as a vocabulary sees it, and the phrases all of whose words it has somewhere."""
+    """A text as a vocabulary sees it: the phrases that stand in it, and the lists of context words that they are of."""
 
     __slots__ = ("contexts", "phrases", "text", "words")
 
-    def __init__(self, text: bytes, words: bytes, phrases: list[Phrase]) -> None:
-        self.text, self.words, self.phrases = text, words, phrases
-        self.contexts: frozenset[int] = frozenset().union(*[phrase.contexts for phrase in phrases])
+    def __init__(self, text: bytes, words: bytes, possible: list[Phrase]) -> None:
+        """``possible`` are the phrases all of whose words are in ``text``, wherever."""
+        self.text, self.words = text, words
+        self.phrases = [one for one in possible if one.plain or any(True for _ in self._places(one, 0, len(text)))]
+        self.contexts: frozenset[int] = frozenset().union(*[phrase.contexts for phrase in self.phrases])
 
     def lexicon_words(self, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
         """Where phrases of lexicons begin in ``start:end``: begin, stop, which.  Not in the order of the text."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.lab.peer import PeerServer
 from tests.lab.waiting import wait_until
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReceivedMail:
     """One message that a peer accepted.  ``time`` is Unix seconds; ``connection`` numbers the peer's connections."""
 
@@ -34,7 +35,7 @@ class ReceivedMail:
     cipher: str
     content: bytes
 
-    @property
+    @cached_property
     def message(self) -> EmailMessage:
         """The content, parsed."""
         return message_from_bytes(self.content, policy=policy.default)
@@ -66,6 +67,8 @@ class Peer:
         directory.mkdir(parents=True)
         for kind in CertificateKind:
             authority.issue(kind, self.mx, directory)
+        self._read: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+        self._mails: list[ReceivedMail] = []
         self._server = PeerServer(self.mx, host, directory)
 
     def behave(self, name: str, **changes: Any) -> None:
@@ -83,10 +86,13 @@ class Peer:
         """Forget what was received so far."""
         for name in ("mails.jsonl", "sessions.jsonl", "clear.log"):
             (self._directory / name).write_bytes(b"")
+        self._read.clear()
+        self._mails.clear()
 
     def mails(self) -> list[ReceivedMail]:
         """Every message accepted since the last :meth:`reset`, in order."""
-        return [
+        records = self._records("mails.jsonl")
+        self._mails += [
             ReceivedMail(
                 **{
                     **record,
@@ -95,8 +101,9 @@ class Peer:
                     "content": base64.b64decode(record["content"]),
                 }
             )
-            for record in self._records("mails.jsonl")
+            for record in records[len(self._mails) :]
         ]
+        return list(self._mails)
 
     def wait_for_mails(
         self, count: int = 1, seconds: float = 15, where: Callable[[ReceivedMail], bool] = lambda _: True
@@ -127,6 +134,12 @@ class Peer:
         path = self._directory / name
         if not path.exists():
             return []
-        # The last line may be under way: it has no newline yet.
-        whole, _, _ = path.read_bytes().rpartition(b"\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        # Many wait for mail by looking here: what was read once is not read again.
+        offset, records = self._read.get(name, (0, []))
+        with path.open("rb") as file:
+            file.seek(offset)
+            # The last line may be under way: it has no newline yet.
+            whole, newline, _ = file.read().rpartition(b"\n")
+        records = [*records, *(json.loads(line) for line in whole.splitlines())]
+        self._read[name] = (offset + len(whole) + len(newline), records)
+        return records

@@ -12,6 +12,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.5
 
 
 class LabError(Exception):
@@ -19,18 +20,21 @@ class LabError(Exception):
 
 
 def wait_until(probe: Callable[[], Result], seconds: float, what: str) -> Result:
-    """Call ``probe`` until its result is true and return that.
+    """Call ``probe`` until its result is true and return that.  A probe that takes long is called less often.
 
     Raises :class:`LabError` naming ``what`` when ``seconds`` have passed.
     """
     deadline = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         result = probe()
         if result:
             return result
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             raise LabError(f"waited {seconds:g} s for {what}")
-        time.sleep(POLL_SECONDS)
+        # Who waits must not take the processor from what is waited for.
+        time.sleep(min(max(POLL_SECONDS, 3 * (now - began)), LONGEST_PAUSE_SECONDS))
 
 
 def unix_socket_answers(path: Path) -> bool:
