@@ -25,7 +25,7 @@ _BARE |= {f"<{name}>": between for name, between in _BETWEEN.items()}
 _TAG = re.compile(r"(<(?:/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>)")
 _NAME = re.compile(r"/?[A-Za-z][A-Za-z0-9:]*")
 _PLAIN_TAG = len("</blockquote>")  # what is no longer has no attribute that says anything
-_GLUED = re.compile(rf"[^\W_]{_INLINE}+[^\W_]")
+_BEFORE_WORD = re.compile(rf"{_INLINE}+(?=[^\W_])")
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
 _STYLE = re.compile(r"<(style|script)\b[^>]*>", re.IGNORECASE)
@@ -90,7 +90,7 @@ def page(markup: str) -> Page:
         markup = _without_hidden(markup, classes, hidden, unseen)
     seen = "\n".join([_stripped(one, unseen) for one in (markup, *hidden)])
     if _INLINE in seen:
-        apart = apart or bool(_GLUED.search(seen))
+        apart = apart or any(seen[mark.start() - 1 : mark.start()].isalnum() for mark in _BEFORE_WORD.finditer(seen))
         seen = seen.replace(_INLINE, "")
     return Page(seen, "\n".join(unseen), apart)
 

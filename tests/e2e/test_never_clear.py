@@ -395,7 +395,7 @@ def different_runs(count: int) -> list[Run]:
 
     @seed(SEED)
     @settings(
-        max_examples=2 * count,  # hypothesis likes to vary what it had; what it repeats is left out
+        max_examples=4 * count,  # hypothesis likes to vary what it had; what it repeats is left out
         deadline=None,
         database=None,
         phases=[Phase.generate],  # a failure names its run; to shrink real deliveries would take hours
