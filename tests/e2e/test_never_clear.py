@@ -48,7 +48,7 @@ SEED = int(os.environ.get("RESTANTE_SEED", "1"))
 RUNS_A_ROUND = 100  # most of a round is waiting for the slowest attackers
 ROUNDS = -(-RUNS // RUNS_A_ROUND)
 PEERS_A_RUN = 3
-ROUND_SECONDS = 18.0
+ROUND_SECONDS = 20.0
 LOST_SECONDS = 20.0
 ENOUGH_CONNECTIONS = 4  # of a peer whose message is still queued: the look, its confirmation, and two attempts
 
