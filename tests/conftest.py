@@ -59,8 +59,9 @@ class _SkipsFail:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, or one process is left with them when the other has nothing more to do."""
-    items.sort(key=lambda item: not item.path.is_relative_to(END_TO_END))
+    """The longest files first, or one process is left with them when the others have nothing more to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: (item.path not in slow) + (not item.path.is_relative_to(END_TO_END)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -103,6 +103,7 @@ class Visit:
 @pytest.mark.behaviour("P13")
 @pytest.mark.behaviour("P7")
 @pytest.mark.behaviour("P2")
+@pytest.mark.slow
 def test_a_whole_pickup(context: BrowserContext, office: Post, tmp_path: Path) -> None:
     delivery_id = office.hold(letters.RICH)[0]
     link = office.link(delivery_id, code=True)
@@ -168,6 +169,7 @@ def _sign_in(visit: Visit) -> None:
 
 @pytest.mark.behaviour("A1")
 @pytest.mark.behaviour("A2")
+@pytest.mark.slow
 def test_a_whole_review(context: BrowserContext, office: Post) -> None:
     tag = os.urandom(4).hex()
     domain = f"{tag}.example"
