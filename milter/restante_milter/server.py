@@ -73,6 +73,7 @@ class Parent:
         """Serve until SIGTERM or SIGINT.  Raises :class:`CannotListen`, ``BadFile`` or ``BadCredential`` at once."""
         # A mistake in settings, policy or keys shows here, not in a child.
         self._in_force = PolicyInForce.load(self._settings)
+        self._in_force.classifier.warm_up()
         Services.build(self._settings, self._in_force).store.close()
         gc.freeze()  # what the children share is not to be copied for a look at it
         self._listener = _open_socket(self._settings.milter.socket)

@@ -46,7 +46,6 @@ class PolicyInForce:
             dictionaries = open_dictionaries(policy.dictionary, secret)
         return cls(policy, Classifier(policy, dictionaries=dictionaries))
 
-
     def with_extractor(self, extractor: Extractor | None) -> PolicyInForce:
         """The same with an extractor of this process."""
         return PolicyInForce(self.policy, self.classifier.with_extractor(extractor))

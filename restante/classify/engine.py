@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from copy import copy
+from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import BaseModel
@@ -24,6 +25,8 @@ from restante.classify.senders import SenderTriggers
 from restante.classify.session import Recorder, Session
 from restante.classify.walk import Walk
 from restante.policy import Policy
+
+_SAMPLE = Path(__file__).with_name("warm-up.eml")
 
 
 class Classifier:
@@ -58,6 +61,13 @@ class Classifier:
         other = copy(self)
         other._extractor = extractor  # noqa: SLF001  its own class
         return other
+
+    def warm_up(self) -> None:
+        """Classify a sample of ordinary mail, so that processes forked from now on share what the automata learn of it.
+
+        RE2 builds its automata while it reads: without this each process would for itself, in memory of its own.
+        """
+        self.classify(io.BytesIO(_SAMPLE.read_bytes()))
 
     def classify(
         self, source: BinaryIO, recorder: Recorder | None = None, *, waiting: Callable[[], None] = nothing

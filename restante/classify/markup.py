@@ -19,7 +19,25 @@ _ELEMENTS = (
 _INLINE, _QUOTE, _UNQUOTE = "\1", "\2", "\3"
 _BETWEEN = {slash + name: _INLINE for slash in ("", "/") for e in _ELEMENTS.split("|") for name in (e, e.upper())}
 _BETWEEN |= {"blockquote": _QUOTE, "BLOCKQUOTE": _QUOTE, "/blockquote": _UNQUOTE, "/BLOCKQUOTE": _UNQUOTE}
-_BLOCKS = ("br", "div", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "table", "tbody", "td", "th", "thead", "tr", "ul")
+_BLOCKS = (
+    "br",
+    "div",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "hr",
+    "li",
+    "ol",
+    "p",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
+    "ul",
+)
 _BARE = {f"<{slash}{name}>": " " for slash in ("", "/") for name in _BLOCKS}
 _BARE |= {f"<{name}>": between for name, between in _BETWEEN.items()}
 _TAG = re.compile(r"(<(?:/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>)")

@@ -10,6 +10,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import cache
 
 import re2
 
@@ -29,16 +30,30 @@ def occurs(pattern: bytes) -> Callable[[bytes], bool]:
     return found
 
 
-# Planes in which there is anything to replace: the first two, and the one of tags and variation selectors.
-_PLANES = (*range(0x80, 0x20000), *range(0xE0000, 0xE0200))
-_MARK = frozenset({"Mn", "Me"})
-_HIGHEST_BASIC = "\uffff"
+# The combining joiner, Hangul and Khmer fillers; hyphens of other categories; line ends of other alphabets.
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164"
+_HYPHENS = "\u2212\u2043\ufe58\ufe63\uff0d"
+_LINE_ENDS = {"\u0085": "\n", "\u2028": "\n", "\u2029": "\n"}
+# Where Unicode has letters of which case folding makes several.
+_FOLDING = (*range(0xDF, 0x590), *range(0x1E96, 0x1FFD), *range(0xFB00, 0xFB18))
+_UNFOLDED = "".join(chr(code) for code in _FOLDING if len(chr(code).casefold()) > 1)
+_KEPT = 0x3000  # what is written with letters lies below; of what lies above, only changes are worth keeping
+
+
+class _Instead(dict[int, str | None]):
+    """What stands for a character: nothing for what is invisible, a plain digit, hyphen or line end, or itself."""
+
+    def __missing__(self, code: int) -> str | None:
+        character = chr(code)
+        new = _instead(character)
+        if new != character or code < _KEPT:
+            self[code] = new
+        return new
 
 
 def _instead(character: str) -> str | None:
-    """What stands for ``character``: nothing for what is invisible, a plain digit, hyphen or line end, or itself."""
     category = unicodedata.category(character)
-    if category == "Cf" or character in _FILLERS or 0xFE00 <= ord(character) <= 0xFE0F or ord(character) >= 0xE0100:
+    if category == "Cf" or character in _FILLERS or "\ufe00" <= character <= "\ufe0f" or _is_selector(character):
         return None
     if category in {"Nd", "No"} and character.isdigit():
         return str(unicodedata.digit(character))
@@ -49,20 +64,32 @@ def _instead(character: str) -> str | None:
     return folded if len(folded) > 1 else _LINE_ENDS.get(character, character)
 
 
-# The combining joiner, Hangul and Khmer fillers; hyphens of other categories; line ends of other alphabets.
-_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164")
-_HYPHENS = frozenset("\u2212\u2043\ufe58\ufe63\uff0d")
-_LINE_ENDS = {"\u0085": "\n", "\u2028": "\n", "\u2029": "\n"}
-_INSTEAD = {code: new for code in _PLANES if (new := _instead(chr(code))) != chr(code)} | {0: None}
-_MARKS = "".join(chr(code) for code in _PLANES if unicodedata.category(chr(code)) in _MARK)
-# Marks that decorate an ASCII character without changing which one it is.  A set within the first plane is one table;
-# one beyond it is tried member by member, for every character of the text.
-_DECORATION_BASIC, _DECORATION = (
-    re.compile(f"(?<=[\n -~])[{''.join(mark for mark in _MARKS if mark <= highest)}]+")
-    for highest in (_HIGHEST_BASIC, chr(0x10FFFF))
+def _is_selector(character: str) -> bool:
+    """Whether it is of those that choose between variants, or a place kept for them."""
+    return "\U000e0100" <= character < "\U000e0200"
+
+
+_INSTEAD = _Instead({code: chr(code) for code in range(1, 128)} | {0: None})
+# One pass tells whether there is any of these, which are rare: more of them than are replaced, and none too few.
+_ANY = occurs(
+    rf"[\p{{Cf}}\p{{Nd}}\p{{No}}\p{{Pd}}\p{{Mn}}\p{{Me}}\x{{E0000}}-\x{{E01FF}}{_FILLERS}{_HYPHENS}{_UNFOLDED}".encode()
+    + "".join(_LINE_ENDS).encode()
+    + b"]"
 )
-# One pass tells whether there is any of these, which are rare.
-_ANY = occurs(f"[{''.join(map(chr, _INSTEAD))}]|[{_MARKS}]".encode().replace(b"\0", rb"\x00"))
+_HIGHEST_BASIC = "\uffff"
+
+
+@cache
+def _decoration(highest: str) -> re.Pattern[str]:
+    """Marks that decorate an ASCII character without changing which one it is.
+
+    A set within the first plane is one table; one beyond it is tried member by member, for every character of a text.
+    """
+    planes = (*range(0x300, 0x20000), *range(0xE0000, 0xE0200))
+    marks = "".join(chr(code) for code in planes if unicodedata.category(chr(code)) in {"Mn", "Me"})
+    return re.compile(f"(?<=[\n -~])[{''.join(mark for mark in marks if mark <= highest)}]+")
+
+
 _ASCII = bytes(range(1, 128))
 # Marks and jamo, whose normal form depends on the character before.
 _COMBINING = occurs(rb"[\pM\x{1100}-\x{11FF}]")
@@ -88,7 +115,8 @@ def normalise(text: str) -> bytes:
     if not _ANY(foreign):
         return data
     plain = data.decode("utf-8").translate(_INSTEAD)
-    return (_DECORATION if max(plain, default="") > _HIGHEST_BASIC else _DECORATION_BASIC).sub("", plain).encode()
+    highest = _HIGHEST_BASIC if max(plain, default="") <= _HIGHEST_BASIC else "\U0010ffff"
+    return _decoration(highest).sub("", plain).encode()
 
 
 # Decoders that are no charset of mail, or whose cost is not linear.

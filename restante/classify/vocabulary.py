@@ -101,9 +101,7 @@ class Vocabulary:
         # Straight from the list: a set of all words of the text would cost as much again.
         known = self._words.intersection(words.split())
         rarest = known & self._by_word.keys()
-        phrases = [
-            phrase for word in rarest for phrase in self._by_word[word] if phrase.plain or phrase.words <= known
-        ]
+        phrases = [phrase for word in rarest for phrase in self._by_word[word] if phrase.plain or phrase.words <= known]
         if self._unspaced and not text.isascii() and _ANY_UNSPACED(text.translate(None, _ASCII)):
             phrases += [phrase for phrase in self._unspaced if phrase.needle in text]
         return Reading(text, words, phrases)
