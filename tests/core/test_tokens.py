@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 
 from restante import tokens
 
@@ -51,6 +53,11 @@ def test_what_goes_wrong_frees_the_seat() -> None:
     for stored, typed in ((right, "wrong"), ("no hash", "secret"), ("", "secret"), (right[:-4], "secret")):
         assert not hasher.matches(stored, typed)
     assert hasher.matches(right, "secret")
+
+
+@pytest.mark.parametrize("hashed", [tokens.code_hash, tokens.phrase_hash, tokens.password_hash])
+def test_what_is_stored_takes_the_work_of_rfc_9106_to_guess(hashed: Callable[[str], str]) -> None:
+    assert extract_parameters(hashed("7KQM-3XRT")) == RFC_9106_LOW_MEMORY
 
 
 @pytest.mark.parametrize("typed", ["7KQM-3XRT", "7kqm3xrt", " 7kqm 3xrt\n"])

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
+from restante import tokens
 from restante.credentials import Credential, write_credential
 from restante.routing import Route
 from restante.settings import NoticeSettings, PortalSettings, Settings, VaultSettings
@@ -165,6 +167,19 @@ def make_post(settings: Settings, worker_private: bytes) -> Post:
         Sealer("worker", base64.b64decode(settings.vault.worker_public_key)),
         worker_private,
     )
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Codes, phrases and passwords of a test are hashed with little work; tests/core/test_tokens.py has the real one.
+
+    A hash says how it is to be checked, so a portal in a process of its own has as little work with it.
+    """
+    cheap = tokens.SlowHasher(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1), at_once=2)
+    monkeypatch.setattr(tokens, "_hasher", cheap)
+    tokens.nobodys_hash.cache_clear()
+    yield
+    tokens.nobodys_hash.cache_clear()
 
 
 @pytest.fixture
