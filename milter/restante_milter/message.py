@@ -80,6 +80,11 @@ class MessageBuffer:
         else:
             self._spool.append(data)
 
+    @property
+    def spooled(self) -> bool:
+        """Whether it is too large for memory."""
+        return self._spool is not None
+
     def header(self, name: str) -> bytes | None:
         """The value of the first header field called ``name``, in any case."""
         wanted = name.lower()

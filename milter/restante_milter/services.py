@@ -19,6 +19,7 @@ from restante.store.engine import Store
 from restante.tls.verdict_client import VerdictClient
 from restante.transport_maps import resolve_next_hops
 from restante.vault import Sealer
+from restante_milter.turns import Turns, YieldingExtractor
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,15 @@ class Services:
     acquaintances: Acquaintances = field(default_factory=Strangers)
     learner: Learner | None = None
     extractor: Extractor | None = None
+    turns: Turns = field(default_factory=Turns)
 
     @classmethod
     def build(cls, settings: Settings, in_force: PolicyInForce) -> Services:
         """Open everything.  Call after the fork: the store's pool must not be shared, what was compiled may be."""
         store = Store(settings.database)
-        extractor = extractor_from(settings.classify)
+        turns = Turns()
+        reader = extractor_from(settings.classify)
+        extractor = YieldingExtractor(reader, turns) if reader else None
         secret = read_credential(settings.credentials, Credential.ROUTE)
         learner = Learner(store, Digests(secret), settings.correspondents.flush_seconds)
         return cls(
@@ -84,6 +88,7 @@ class Services:
             route_secret=secret,
             acquaintances=acquaintances_of(settings, store, secret),
             learner=learner if settings.correspondents.learn else None,
+            turns=turns,
         )
 
 

@@ -174,7 +174,8 @@ class Session(Milter.Base):
         refused = self._refuse_impostor(claimed_domains(self._message.header("From"))) if force.policy.inbound else 0
         if refused:
             return refused
-        with self._message.open() as source:
+        turn = contextlib.nullcontext() if self._message.spooled else self._services.turns.taken()
+        with turn, self._message.open() as source:
             classification = force.classifier.classify(source, waiting=self._still_working)
         envelope = Envelope(
             self._sender,
