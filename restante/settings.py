@@ -100,7 +100,7 @@ class MilterSettings(_Frozen):
     """The milter service.  ``socket`` must lie where Postfix's chrooted smtpd can reach it."""
 
     socket: Path = Path("/var/spool/postfix/restante/milter.sock")
-    processes: int = Field(default=4, ge=1, le=64)
+    processes: int = Field(default=2, ge=1, le=64)
     recycle_after: int = Field(default=20_000, ge=0, description="messages a child handles before it is replaced")
     timeout_seconds: int = Field(default=300, ge=10, le=7200)
     verdict_seconds: float = Field(default=20, gt=0, le=100)

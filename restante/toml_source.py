@@ -22,8 +22,8 @@ class BadFile(RestanteError):
         super().__init__(f"{path}:{line}: {field}: {problem}. {remedy}")
 
 
-def load_model(path: Path, model: type[Model]) -> Model:
-    """Read ``path`` and validate it as ``model``.
+def load_model(path: Path, model: type[Model], context: object = None) -> Model:
+    """Read ``path`` and validate it as ``model``, whose validators are given ``context``.
 
     Raises :class:`BadFile` for a file that is missing, unreadable, not TOML, or not valid; the first problem in
     the order of the file is named.
@@ -37,7 +37,7 @@ def load_model(path: Path, model: type[Model]) -> Model:
         problem = str(error).partition(" (at ")[0]
         raise BadFile(path, line, "syntax", problem, "Write it as TOML 1.0") from None
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         problems = [
             (line_of(text, tuple(part["loc"])), part) for part in error.errors(include_url=False, include_input=False)

@@ -16,7 +16,7 @@ from restante.classify.examples import failures
 from restante.classify.finding import Confidence
 from restante.classify.scan import Scanner
 from restante.classify.surroundings import DOUBTS
-from restante.classify.tables import DetectorTable, DictionaryTable, Lexicon, PackFile, PackTable
+from restante.classify.tables import OUR_OWN, DetectorTable, DictionaryTable, Lexicon, PackFile, PackTable
 from restante.classify.validators import validator_named
 from restante.toml_source import BadFile, line_of, load_model
 
@@ -83,13 +83,13 @@ def compiled(table: DetectorTable) -> Detector:
 @cache
 def built_in() -> Catalogue:
     """What comes with Restante.  Read once; the files do not change while a process runs."""
-    return load_packs(tuple(sorted(FOLDER.glob("*.toml"))))
+    return load_packs(tuple(sorted(FOLDER.glob("*.toml"))), OUR_OWN)
 
 
-def load_packs(paths: tuple[Path, ...]) -> Catalogue:
+def load_packs(paths: tuple[Path, ...], context: object = None) -> Catalogue:
     """The packs of several files together, selectors unchecked.  Raises :class:`restante.toml_source.BadFile`."""
     catalogue = Catalogue((), (), ())
-    files = [(path, load_model(path, PackFile)) for path in paths]
+    files = [(path, load_model(path, PackFile, context)) for path in paths]
     for path, tables in files:
         check_names(path, tables, catalogue)
         catalogue += tables

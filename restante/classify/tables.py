@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, Self
 
 import re2
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from restante.classify.detector import EDGE
 from restante.classify.finding import Confidence
@@ -61,8 +61,14 @@ def _not_reserved(value: str) -> str:
     return value
 
 
-def check_pattern(written: str) -> str:
+OUR_OWN: Final = "comes with Restante"
+"""The context in which packs are validated whose patterns our tests have checked: that takes a tenth of a second."""
+
+
+def check_pattern(written: str, info: ValidationInfo) -> str:
     """Refuse what is no RE2, what repeats without end, and what is slow.  Raises ``ValueError``."""
+    if info.context == OUR_OWN:
+        return written
     options = re2.Options()
     options.log_errors = False
     try:
