@@ -91,6 +91,8 @@ def _decoration(highest: str) -> re.Pattern[str]:
 
 
 _ASCII = bytes(range(1, 128))
+# What the letters of Western Europe, U+00C0 to U+00FF, begin with; all but the sharp s stand for themselves.
+_WESTERN = b"\xc3"
 # Marks and jamo, whose normal form depends on the character before.
 _COMBINING = occurs(rb"[\pM\x{1100}-\x{11FF}]")
 
@@ -104,6 +106,8 @@ def normalise(text: str) -> bytes:
     # All patterns ignore case, so only what folds to several letters is folded here.
     data = text.encode("utf-8", "replace")
     foreign = data.translate(None, _ASCII)
+    if foreign[::2].count(_WESTERN) * 2 == len(foreign):
+        return data.replace(b"\xc3\x9f", b"ss") if b"\xc3\x9f" in foreign else data
     # Most text needs nothing of this; ASCII between other characters changes nothing, but for what combines with it.
     if not _COMBINING(foreign) and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):
         if b"\xc3\x9f" in foreign:
