@@ -82,6 +82,18 @@ class JobKind(StrEnum):
     HANDOVER = "handover"  # give the message to the MTA for mandatory TLS
     HEAL = "heal"  # deliver a copy that waits unopened, once its domain was seen with TLS twice
     TELL_REJECTED = "tell-rejected"  # tell the sender that a reviewer or a rule refused
+    REPLY = "reply"  # send what a recipient wrote in the portal
+    RECEIPT = "receipt"  # tell the sender, or the operator, what became of one copy
+
+
+class ReplyState(StrEnum):
+    """Where a recipient's reply is.  Only a draft and a queued reply have content."""
+
+    DRAFT = "draft"
+    QUEUED = "queued"  # the worker will send it
+    SENT = "sent"
+    FAILED = "failed"  # the MTA would not have it; kept sealed until the message ends
+    ERASED = "erased"  # the message ended before it was sent
 
 
 class Blob(Base):
@@ -107,13 +119,14 @@ class Message(Base):
     """A message of which at least one recipient's copy is or was ours.
 
     ``fingerprint`` is keyed: it recognises a retry and tells nothing to who has only the database.  ``summary`` is
-    sealed JSON: subject, attachments' names, findings.
+    sealed JSON: subject, attachments' names, findings.  ``extend_until`` is as long as its sender may have it kept.
     """
 
     __tablename__ = "messages"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     created_at: Mapped[float]
     expires_at: Mapped[float] = mapped_column(index=True)
+    extend_until: Mapped[float | None]
     sender: Mapped[str] = mapped_column(Text)
     header_message_id: Mapped[str] = mapped_column(Text)
     fingerprint: Mapped[bytes] = mapped_column(unique=True)
@@ -126,6 +139,7 @@ class Message(Base):
     four_eyes: Mapped[bool] = mapped_column(default=False, server_default=false())
     code_way: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
     notice: Mapped[str] = mapped_column(String(16), default="link", server_default="link")
+    reply: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
     summary: Mapped[bytes]
 
     blob: Mapped[Blob] = relationship()
@@ -135,7 +149,8 @@ class Message(Base):
 class Delivery(Base):
     """One recipient's copy of a message.
 
-    ``approved_by`` is the first of two reviewers where the message needs two; NULL until then.
+    ``approved_by`` is the first of two reviewers where the message needs two; NULL until then.  While ``frozen_at`` is
+    set, nobody opens it (:mod:`restante.store.freezing`).
     """
 
     __tablename__ = "deliveries"
@@ -154,6 +169,7 @@ class Delivery(Base):
     changed_at: Mapped[float]
     approved_by: Mapped[str | None] = mapped_column(String(80))
     approved_at: Mapped[float | None]
+    frozen_at: Mapped[float | None]
 
     message: Mapped[Message] = relationship(back_populates="deliveries")
 
@@ -223,6 +239,80 @@ class PickupSession(Base):
     delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
     opened_at: Mapped[float]
     ends_at: Mapped[float]
+
+
+class SenderLink(Base):
+    """The way of a message's sender to the page about it.  Only hashes of token and number are kept.
+
+    ``sender_digest`` is the sender's address, keyed: by it the page finds the sender's preferences.
+    """
+
+    __tablename__ = "sender_links"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    number_hash: Mapped[bytes]
+    sender_digest: Mapped[bytes]
+    created_at: Mapped[float]
+
+
+class SenderSession(Base):
+    """One browser in which the sender may see and steer a message until ``ends_at``."""
+
+    __tablename__ = "sender_sessions"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    link_id: Mapped[str] = mapped_column(ForeignKey("sender_links.id"), index=True)
+    opened_at: Mapped[float]
+    ends_at: Mapped[float]
+
+
+class ReceiptNote(Base):
+    """Something happened to a copy of which its sender is told, once for each ``occasion``."""
+
+    __tablename__ = "receipts"
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), primary_key=True)
+    event: Mapped[str] = mapped_column(String(16), primary_key=True)
+    occasion: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[float]
+
+
+class SenderPreference(Base):
+    """Which receipts a sender wants by mail, by name and apart by commas.  The address is only here as keyed digest."""
+
+    __tablename__ = "sender_preferences"
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    mailed: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[float]
+
+
+class Reply(Base):
+    """What a recipient writes back.
+
+    Of a draft, ``wrapped_key`` is a data key, sealed with that of the message, and ``text`` a note under it.  Of a queued
+    reply, ``blob_id`` names the finished mail, sealed to the worker.
+    """
+
+    __tablename__ = "replies"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    wrapped_key: Mapped[bytes | None]
+    text: Mapped[bytes | None]
+    blob_id: Mapped[str | None] = mapped_column(ForeignKey("blobs.id"))
+    created_at: Mapped[float]
+    changed_at: Mapped[float]
+
+
+class ReplyFile(Base):
+    """A file of a draft: a blob whose key is sealed with the draft's; ``about`` holds its name and kind, sealed."""
+
+    __tablename__ = "reply_files"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    reply_id: Mapped[str] = mapped_column(ForeignKey("replies.id"), index=True)
+    number: Mapped[int] = mapped_column(Integer)
+    blob_id: Mapped[str] = mapped_column(ForeignKey("blobs.id"), unique=True)
+    about: Mapped[bytes]
 
 
 class OutboxJob(Base):
