@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -140,6 +141,7 @@ class Message(Base):
     code_way: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
     notice: Mapped[str] = mapped_column(String(16), default="link", server_default="link")
     reply: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
+    enrolled: Mapped[bool] = mapped_column(default=True, server_default=true())
     summary: Mapped[bytes]
 
     blob: Mapped[Blob] = relationship()
@@ -209,7 +211,7 @@ class Link(Base):
 class FreshAsk(Base):
     """Somebody asked for a fresh link.  Whether there is one to send, the worker finds out: the portal must not show.
 
-    ``number_hash`` is NULL where the notice had no link.
+    ``number_hash`` is NULL where the notice had no link.  ``by_code``: they can no longer sign in, and want a code.
     """
 
     __tablename__ = "fresh_asks"
@@ -217,6 +219,7 @@ class FreshAsk(Base):
     token_hash: Mapped[bytes]
     number_hash: Mapped[bytes | None]
     asked_at: Mapped[float]
+    by_code: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class AgreedPhrase(Base):
@@ -230,7 +233,10 @@ class AgreedPhrase(Base):
 
 
 class PickupSession(Base):
-    """The pickup window: one browser may read until ``ends_at``."""
+    """The pickup window: one browser may read until ``ends_at``.
+
+    ``proof`` is what it was opened with (:class:`restante.access.Proof`); empty for those of an earlier release.
+    """
 
     __tablename__ = "pickup_sessions"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -239,6 +245,58 @@ class PickupSession(Base):
     delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
     opened_at: Mapped[float]
     ends_at: Mapped[float]
+    proof: Mapped[str] = mapped_column(String(16), default="", server_default="")
+
+
+class Enrolment(Base):
+    """That a recipient has set a way to sign in (:mod:`restante.store.enrolments`).
+
+    ``address_hash`` is keyed; ``address`` and ``greeting`` are sealed to portal and worker; ``password``, the slow hash
+    of a password with the key of its one-time codes, to the portal alone.  ``proof`` is what the enrolment rests on,
+    ``user_handle`` what passkeys call it, ``last_step`` the step of the latest one-time code that was used.
+    """
+
+    __tablename__ = "enrolments"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    address_hash: Mapped[bytes] = mapped_column(unique=True)
+    address: Mapped[bytes]
+    proof: Mapped[str] = mapped_column(String(16))
+    user_handle: Mapped[bytes]
+    greeting: Mapped[bytes | None]
+    password: Mapped[bytes | None]
+    last_step: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float]
+
+
+class Passkey(Base):
+    """A passkey of an enrolled recipient.  ``sealed`` holds its public key, sealed to the portal alone."""
+
+    __tablename__ = "passkeys"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    enrolment_id: Mapped[str] = mapped_column(ForeignKey("enrolments.id", ondelete="CASCADE"), index=True)
+    credential_hash: Mapped[bytes] = mapped_column(unique=True)
+    sealed: Mapped[bytes]
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float]
+
+
+class RecipientSession(Base):
+    """A signed-in browser of an enrolled recipient; ended on the server, not by the cookie."""
+
+    __tablename__ = "recipient_sessions"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    enrolment_id: Mapped[str] = mapped_column(ForeignKey("enrolments.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float]
+    ends_at: Mapped[float]
+
+
+class SpentChallenge(Base):
+    """A challenge to a passkey that was answered, until it would be out of date: no answer counts twice."""
+
+    __tablename__ = "spent_challenges"
+    challenge_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    ends_at: Mapped[float] = mapped_column(index=True)
 
 
 class SenderLink(Base):
