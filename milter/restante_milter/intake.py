@@ -212,10 +212,12 @@ class Intake:
             otherwise=arrival.mark.otherwise,
             deadline=arrival.mark.deadline,
             expires_at=now + rule.expires_after.total_seconds(),
+            extend_until=now + rule.extended_after.total_seconds(),
             always_code=rule.always_code,
             view_only=rule.view_only,
             four_eyes=rule.four_eyes,
             code_way=rule.code,
+            enrolled=rule.enrolled,
             notice=rule.notice,
             deliveries=_deliveries(arrival, evidence, rule, now),
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
+from restante.access import Proof
 from restante.store import fresh as asks
 from restante.store import links, throttle
 from restante.tokens import NUMBER_DIGITS, REFERENCE_DIGITS, plain_number, token_hash
@@ -137,6 +138,7 @@ def _open(here: Portal, token: str, named: str) -> BaseResponse:
             window_seconds=here.settings.portal.pickup_window_minutes * 60,
             now=now,
             secret=secret,
+            proof=Proof.CODE if link.needs_code else Proof.NUMBER,
         )
     except links.NoSuchLink:
         if not links.holds_window(here.store, token, secret, now=now):
