@@ -75,7 +75,7 @@ class AccessMaker:
         ``tls``: the notice goes under enforced TLS.  A code that an earlier try minted may have reached nobody, so that
         only a first try keeps codes.
         """
-        needs_code = case.needs_code(tls=tls)
+        needs_code = case.needs_code(copy, tls=tls)
         choice = self._choice(case.code_way, copy.recipient) if needs_code else _Choice(CodeWay.SENDER)
         minted = links.mint_link(
             self._store,

@@ -219,6 +219,7 @@ class Intake:
             code_way=rule.code,
             enrolled=rule.enrolled,
             notice=rule.notice,
+            reply=rule.reply,
             deliveries=_deliveries(arrival, evidence, rule, now),
         )
         hold(self._store, self._vault, self._worker, request, actor="intake", now=now)

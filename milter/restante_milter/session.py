@@ -290,6 +290,7 @@ class Session(Milter.Base):
             code_way=rule.code,
             enrolled=rule.enrolled,
             notice=rule.notice,
+            reply=rule.reply,
             deliveries=plan.deliveries,
             mail_parameters=self._mail_parameters,
         )

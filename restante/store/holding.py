@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from restante.access import CodeWay, NoticeForm, Proof
 from restante.receipts import Receipt
+from restante.reply import ReplyTo
 from restante.routing import Route
 from restante.store import audit, receipts
 from restante.store.approval import agreed
@@ -41,6 +42,7 @@ from restante.store.models import (
     OutboxState,
     PickupSession,
 )
+from restante.store.reply_content import erase_replies
 from restante.store.rows import put_rows
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey, Opener, Sealer
@@ -130,6 +132,7 @@ class HoldRequest:
     retry_seconds: float = math.inf
     code_way: CodeWay = CodeWay.SENDER
     notice: NoticeForm = NoticeForm.LINK
+    reply: ReplyTo = ReplyTo.SENDER
     enrolled: bool = True
     extend_until: float = 0
 
@@ -212,6 +215,7 @@ def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldReques
         "four_eyes": request.four_eyes,
         "code_way": request.code_way,
         "notice": request.notice,
+        "reply": request.reply,
         "enrolled": request.enrolled,
         "summary": request.summary,
     }
@@ -337,6 +341,7 @@ def _move(
     audit.record(session, now, actor, f"became-{to}", message_id=delivery.message_id, delivery_id=delivery_id, **detail)
     if to not in LIVE_STATES:
         _revoke_links(session, delivery_id, now)
+        erase_replies(session, delivery_id, delivery.message_id, now=now)
         _destroy_when_finished(session, delivery.message_id)
     return delivery
 

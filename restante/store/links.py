@@ -13,7 +13,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
 from restante.access import CodeWay, NoticeForm, Proof
@@ -305,8 +305,10 @@ def claim_within(
     )
 
 
-def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pickup:
-    """The open pickup window behind a cookie.
+def find_pickup(
+    store: Store, vault: Opener, secret: str, *, now: float, late_seconds: float = 0, window_seconds: float = 0
+) -> Pickup:
+    """The open pickup window behind a cookie, or one of ``window_seconds`` that ended by itself ``late_seconds`` ago.
 
     Raises :class:`NoPickup`, also after expiry or recall, and ``CannotOpen``.
     """
@@ -317,9 +319,11 @@ def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pick
             .join(Message, Message.id == Delivery.message_id)
             .where(
                 PickupSession.secret_hash == token_hash(secret),
-                PickupSession.ends_at > now,
+                PickupSession.ends_at > now - late_seconds,
+                or_(PickupSession.ends_at > now, PickupSession.ends_at >= PickupSession.opened_at + window_seconds),
                 Message.expires_at > now,
                 Delivery.state == DeliveryState.OPENED,
+                Delivery.frozen_at.is_(None),
             )
         ).one_or_none()
         if row is None:

@@ -111,7 +111,7 @@ def load_case(store: Store, message_id: str) -> Case:
     with store.read() as session:
         message = session.get_one(Message, message_id)
         suspected = _suspected(session, message_id)
-        copies = tuple(_copy(row, row.id in suspected) for row in _deliveries(session, message_id))
+        copies = tuple(_copy(row, suspected=row.id in suspected) for row in _deliveries(session, message_id))
     return Case(
         message_id=message.id,
         sender=message.sender,
@@ -139,7 +139,7 @@ def _suspected(session: Session, message_id: str) -> frozenset[str]:
     return frozenset(session.scalars(noted.where(ReceiptNote.event == Receipt.NOT_ME)))
 
 
-def _copy(row: Delivery, suspected: bool) -> Copy:
+def _copy(row: Delivery, *, suspected: bool) -> Copy:
     return Copy(row.id, row.recipient, row.domain, row.route, row.state, row.reason, suspected)
 
 
