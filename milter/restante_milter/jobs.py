@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from restante import languages
+from restante.enrolment_keys import EnrolmentKeys
 from restante.envelope import Address
 from restante.marks import NOTICE, ROUTE_HEADER, NoticeMark, RouteMark
 from restante.notices import NoticeWriter, Told
@@ -31,6 +32,7 @@ from restante.tls.evidence import Ability, Requirement
 from restante.vault import CannotOpen, Opener
 from restante_milter.access_maker import AccessMaker
 from restante_milter.handover import TlsWay
+from restante_milter.receipt_teller import ReceiptTeller
 from restante_milter.submit import NotSubmitted, Recipient, submit
 
 log = structlog.get_logger()
@@ -80,6 +82,7 @@ class JobRunner:
         next_hop: Callable[[str], str],
         is_internal: Callable[[str], bool],
         agreed_language: Callable[[str], str | None] = _none_agreed,
+        keys: EnrolmentKeys | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -89,7 +92,10 @@ class JobRunner:
         self._next_hop, self._is_internal = next_hop, is_internal
         self._agreed_language = agreed_language
         self._writer = NoticeWriter(settings, route_secret)
-        self._access = AccessMaker(settings, store)
+        self._access = AccessMaker(settings, store, keys)
+        self._receipts = ReceiptTeller(
+            settings, store, self._writer, route_secret, self._submit_to_sender, self._submit_here_to
+        )
         self._handing_over = asyncio.Lock()
 
     async def run_due(self) -> int:
@@ -112,6 +118,8 @@ class JobRunner:
                 await self._notify(job)
             elif job.kind == JobKind.HEAL:
                 await self._heal(job)
+            elif job.kind == JobKind.RECEIPT:
+                await asyncio.to_thread(self._receipts.tell, job)
             elif job.kind == JobKind.HANDOVER:
                 # One at a time: between the MTA's 250 and our commit a crash would repeat whatever is there.
                 async with self._handing_over:
@@ -191,7 +199,9 @@ class JobRunner:
         attempt = _Round()
         for delivery_id, tls in by_tls.items():
             copy = case.copy(delivery_id)
-            access = self._access.mint(case, copy, tls=tls, first_try=job.attempts == 1) if copy else None
+            first_try = job.attempts == 1 and job.payload.get("code") != "new"
+            by_code = bool(job.payload.get("by_code")) or job.payload.get("code") == "new"
+            access = self._access.mint(case, copy, tls=tls, first_try=first_try, by_code=by_code) if copy else None
             if copy is None or access is None:
                 continue
             language = self._language(copy.domain)
@@ -247,6 +257,7 @@ class JobRunner:
             sent_at=case.created_at,
             told=lines,
             expires_at=case.expires_at,
+            page=self._receipts.page(case),
         )
         self._submit_to_sender(notice, case.sender)
 
@@ -272,6 +283,10 @@ class JobRunner:
             return
         mark = RouteMark.fresh(Requirement.ENCRYPTED, NOTICE, "", time.time())
         self._submit(Requirement.ENCRYPTED, notice, sender, _mark_header(mark, self._secret))
+
+    def _submit_here_to(self, notice: EmailMessage, address: str) -> None:
+        """The operator's own mailbox is reached in the ordinary way."""
+        self._submit(None, notice, address, b"")
 
     def _submit_notice(self, notice: EmailMessage, recipient: str, case: Case | None) -> None:
         """Submit a recipient's notice: under the case's TLS requirement, or in the ordinary way without a case."""
@@ -328,7 +343,7 @@ class JobRunner:
         domains = tls_history.alarms_to_tell(self._store, now=time.time()) if postmaster else []
         if domains:
             try:
-                self._submit(None, self._writer.of_alarm(postmaster=postmaster, domains=domains), postmaster, b"")
+                self._submit_here_to(self._writer.of_alarm(postmaster=postmaster, domains=domains), postmaster)
             except NotSubmitted as error:
                 log.warning("alarm-not-told", error=str(error))
                 return 0
