@@ -38,6 +38,7 @@ _OWN = {
     "policy": "restante.commands.policy:policy",
     "postfix": "restante.commands.postfix:postfix",
     "replay": "restante.commands.replay:replay",
+    "ring": "restante.commands.ring:ring",
     "sendmail": "restante.commands.sendmail:sendmail",
 }
 

@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from restante.credentials import Credential, read_credential
 from restante.settings import Settings
 from restante.store.engine import Store
+from restante.store.ring import KeyRing
 from restante.tokens import nobodys_hash
 from restante.vault import Opener, Sealer
 from restante_portal import context, explaining, guard, language, message, pickup, review, signin
@@ -32,7 +33,7 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
         settings=settings,
         store=store,
         clock=clock,
-        vault=Opener(read_credential(settings.credentials, Credential.VAULT)),
+        vault=Opener(read_credential(settings.credentials, Credential.VAULT), KeyRing(settings.ring_path)),
         worker=Sealer("worker", base64.b64decode(settings.vault.worker_public_key)),
         key=key,
         explainer=Explainer(settings, store),

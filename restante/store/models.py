@@ -97,12 +97,38 @@ class ReplyState(StrEnum):
     ERASED = "erased"  # the message ended before it was sent
 
 
+class Epoch(Base):
+    """A span of time in which shares are sealed to one key, whose private half only the key ring has.
+
+    Nobody seals to it after ``seals_until``, nor once ``closed_at`` is set.
+    """
+
+    __tablename__ = "epochs"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    public_key: Mapped[bytes]
+    opened_at: Mapped[float]
+    seals_until: Mapped[float]
+    closed_at: Mapped[float | None]
+
+
+class Erasure(Base):
+    """A blob whose data key was destroyed here, and whose share is still to be erased from the key ring."""
+
+    __tablename__ = "erasures"
+    blob_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    epoch_id: Mapped[str] = mapped_column(ID)
+
+
 class Blob(Base):
-    """Sealed bytes.  ``wrapped_key`` is NULL once destroyed; then nothing opens it."""
+    """Sealed bytes.  ``wrapped_key`` is NULL once destroyed; then nothing opens it.
+
+    ``epoch_id`` is NULL where the key is not locked: it opens without the key ring, in old backups too.
+    """
 
     __tablename__ = "blobs"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     key_id: Mapped[str] = mapped_column(String(32))
+    epoch_id: Mapped[str | None] = mapped_column(ID, index=True)
     wrapped_key: Mapped[bytes | None]
     size: Mapped[int] = mapped_column(BigInteger)
 
