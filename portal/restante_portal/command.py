@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from restante.cli import Invocation
 
-_TOKEN = re.compile(r"/p/[^\s/?\"']+")
+_TOKEN = re.compile(r"/([ps])/[^\s/?\"']+")
 _GRACE_SECONDS = 30
 _TIMEOUT_SECONDS = 120
 
@@ -36,7 +36,7 @@ class _WithoutTokens(logging.Filter):
     """Takes the tokens of links out of a record, wherever the server put the address."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _TOKEN.sub("/p/[not logged]", record.getMessage()), ()
+        record.msg, record.args = _TOKEN.sub(r"/\1/[not logged]", record.getMessage()), ()
         return True
 
 

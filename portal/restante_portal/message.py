@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from flask import Blueprint, Response, abort, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from restante.store import links
+from restante.store import links, receipts
 from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
 from restante_portal.context import Portal, portal
 from restante_portal.pickup import held_secrets, set_secrets, window_id
@@ -82,7 +82,7 @@ def attachment(number: int) -> Response:
     window = _require_window(here)
     if window.pickup.view_only:
         abort(404)
-    return send_part(_opened(here, window), number, _tag(here, window))
+    return _noted(here, window, number, send_part(_opened(here, window), number, _tag(here, window)))
 
 
 @blueprint.get("/message.eml")
@@ -92,7 +92,16 @@ def save() -> Response:
     window = _require_window(here)
     if window.pickup.view_only:
         abort(404)
-    return send_whole(_opened(here, window), _tag(here, window))
+    return _noted(here, window, 0, send_whole(_opened(here, window), _tag(here, window)))
+
+
+def _noted(here: Portal, window: _Window, part: int, answer: Response) -> Response:
+    """Let the sender know that the recipient begins to take a part; not of what only resumes or asks for the size."""
+    begins = answer.status_code == 200 or answer.headers.get("Content-Range", "").startswith("bytes 0-")
+    if request.method == "GET" and begins:
+        pickup, name = window.pickup, window_id(window.secret)
+        receipts.downloaded(here.store, pickup.message_id, pickup.delivery_id, window=name, part=part, now=here.clock())
+    return answer
 
 
 def _tag(here: Portal, window: _Window) -> str:
