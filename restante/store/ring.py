@@ -203,9 +203,13 @@ class KeyRing:
     def _alone(self) -> Iterator[None]:
         """No other writer until the journal is wiped: one that began meanwhile would lose what it needs to undo."""
         # A file beside it: to close the ring's own would drop the locks that SQLite holds on it in this process.
-        mode = stat.S_IMODE(self.path.stat().st_mode)
-        lock = os.open(self.path.with_name(f"{self.path.name}-writer"), os.O_RDWR | os.O_CREAT, mode)
+        ring = self.path.stat()
+        lock = os.open(
+            self.path.with_name(f"{self.path.name}-writer"), os.O_RDWR | os.O_CREAT, stat.S_IMODE(ring.st_mode)
+        )
         try:
+            if os.geteuid() == 0:
+                os.fchown(lock, ring.st_uid, ring.st_gid)
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:

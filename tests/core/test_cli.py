@@ -33,6 +33,7 @@ COMMANDS = (
     "portal",
     "postfix",
     "replay",
+    "ring",
     "sendmail",
     "worker",
 )
