@@ -11,6 +11,7 @@ from flask import Blueprint, Response, abort, g, redirect, render_template, requ
 from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import links, receipts
+from restante.store.openings import openings
 from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
 from restante_portal.context import Portal, portal
 from restante_portal.pickup import held_secrets, set_secrets, window_id
@@ -37,7 +38,8 @@ def _window(here: Portal) -> _Window | None:
     return None
 
 
-def _require_window(here: Portal) -> _Window:
+def require_window(here: Portal) -> _Window:
+    """This browser's window, or 403."""
     window = _window(here)
     if window is None:
         abort(403, "window")
@@ -53,7 +55,7 @@ def _opened(here: Portal, window: _Window) -> Opened:
 def show() -> str:
     """The message."""
     here = portal()
-    window = _require_window(here)
+    window = require_window(here)
     opened = _opened(here, window)
     return render_template(
         "message.html",
@@ -61,6 +63,7 @@ def show() -> str:
         pickup=window.pickup,
         summary=summary_of(window.pickup.summary),
         index=opened.index,
+        openings=openings(here.store, window.pickup.delivery_id, besides=window.secret),
         **shown(opened),
     )
 
@@ -70,7 +73,7 @@ def show() -> str:
 def body(number: int = 0) -> Response:
     """The HTML of the message, for the frame."""
     here = portal()
-    opened = _opened(here, _require_window(here))
+    opened = _opened(here, require_window(here))
     html = [part.number for part in opened.index.bodies if part.content_type == "text/html"]
     return send_body(opened, number or (html[0] if html else 0))
 
@@ -79,7 +82,7 @@ def body(number: int = 0) -> Response:
 def attachment(number: int) -> Response:
     """One attachment, decoded, byte by byte as the sender attached it."""
     here = portal()
-    window = _require_window(here)
+    window = require_window(here)
     if window.pickup.view_only:
         abort(404)
     return _noted(here, window, number, send_part(_opened(here, window), number, _tag(here, window)))
@@ -89,7 +92,7 @@ def attachment(number: int) -> Response:
 def save() -> Response:
     """The whole message, byte by byte as it was sent."""
     here = portal()
-    window = _require_window(here)
+    window = require_window(here)
     if window.pickup.view_only:
         abort(404)
     return _noted(here, window, 0, send_whole(_opened(here, window), _tag(here, window)))
