@@ -23,6 +23,7 @@ FRAME_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self';"
     " base-uri 'none'; sandbox"
 )
+SCRIPT_POLICY = f"{PAGE_POLICY}; script-src 'self'"
 RETRY_SECONDS = 30
 
 _ALWAYS = {
@@ -54,6 +55,11 @@ def as_frame() -> None:
     g.restante_frame = True
 
 
+def with_script() -> None:
+    """The current answer may run our own script files, which only add to what works without."""
+    g.restante_script = True
+
+
 def _right_host() -> None:
     """Another Host than the settings' is refused: a page of ours under a stranger's name is a stranger's page."""
     if request.endpoint == "health":
@@ -74,7 +80,8 @@ def _headers(response: Response) -> Response:
     for name, value in _ALWAYS.items():
         response.headers[name] = value
     framed = g.get("restante_frame", False) and response.status_code == 200
-    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else PAGE_POLICY
+    page_policy = SCRIPT_POLICY if g.get("restante_script", False) else PAGE_POLICY
+    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else page_policy
     response.headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
     public = request.endpoint == "static" and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=3600" if public else "no-store"

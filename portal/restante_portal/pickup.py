@@ -177,7 +177,7 @@ def fresh(token: str = "") -> BaseResponse:
         throttle.take(
             here.store, (FRESH_PER_CLIENT.of(client), FRESH_PER_CLIENT_AND_LINK.of(client, link_key)), now=now
         )
-        asks.ask(here.store, token, number, now=now)
+        asks.ask(here.store, token, number, now=now, by_code="by_code" in request.form)
     except throttle.Throttled:
         pass  # told apart, it would tell a stranger which links exist
     return redirect(url_for("pickup.asked"), 303)

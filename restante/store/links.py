@@ -17,6 +17,7 @@ from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
 from restante.access import CodeWay, NoticeForm, Proof
+from restante.reply import ReplyTo
 from restante.store import audit, holding
 from restante.store.blobs import require_readable
 from restante.store.engine import Store, new_id
@@ -80,7 +81,7 @@ class LiveLink:
 
 @dataclass(frozen=True, slots=True)
 class Pickup:
-    """An open pickup window.  ``key`` opens the message and nothing else."""
+    """An open pickup window.  ``key`` opens the message and nothing else; ``proof`` is what it was opened with."""
 
     delivery_id: str
     message_id: str
@@ -93,6 +94,13 @@ class Pickup:
     summary: bytes = field(repr=False)
     key: DataKey = field(repr=False)
     view_only: bool = False
+    reply: ReplyTo = ReplyTo.SENDER
+    proof: str = ""
+
+    @property
+    def may_reply(self) -> bool:
+        """Whether the rule allows a reply, and there is somebody to get it."""
+        return self.reply is not ReplyTo.NONE and bool(self.sender)
 
 
 def mint_link(
@@ -342,6 +350,8 @@ def find_pickup(
         summary=key.open_note(message.summary, "summary"),
         key=key,
         view_only=message.view_only,
+        reply=ReplyTo(message.reply),
+        proof=window.proof,
     )
 
 
