@@ -120,9 +120,18 @@ class ReplyMail:
         """Whom it goes to."""
         return (self.sender, *self.others)
 
+    @property
+    def _utf8(self) -> bool:
+        return not all(one.isascii() for one in (*self.recipients, self.author, self.portal))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The ESMTP parameters of MAIL that it needs (RFC 6531, section 3.4)."""
+        return ("SMTPUTF8",) if self._utf8 else ()
+
     def write(self, now: float) -> Iterator[bytes]:
         """The bytes (RFC 5322, RFC 2045), a piece at a time.  Raises ``ValueError`` for an address that is none."""
-        policy = SMTP if all(one.isascii() for one in (*self.recipients, self.author)) else SMTPUTF8
+        policy = SMTPUTF8 if self._utf8 else SMTP
         head = self._head(policy, now)
         text = EmailMessage(policy=policy)
         text.set_content(_lines(self.text), charset="utf-8", cte="quoted-printable")
@@ -143,7 +152,7 @@ class ReplyMail:
             yield from _base64(file.read())
         yield f"\r\n--{boundary}--\r\n".encode()
 
-    def _head(self, policy: EmailPolicy, now: float) -> EmailMessage:
+    def _head(self, policy: EmailPolicy[EmailMessage], now: float) -> EmailMessage:
         head = EmailMessage(policy=policy)
         head["From"] = MailAddress(f"{self.author} via {self.organisation}", addr_spec=self.portal)
         head["Reply-To"] = _address(self.author)

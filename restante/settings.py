@@ -73,6 +73,17 @@ def _public_key(value: str) -> str:
     return value
 
 
+def _clamd(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("unix:/"):
+        return Path(value.removeprefix("unix:"))
+    endpoint = _host_port(value)
+    if not isinstance(endpoint, HostPort) or not endpoint.loopback:
+        raise ValueError("must be unix:/PATH or a loopback address: files go there in clear")
+    return endpoint
+
+
 Endpoint = Annotated[HostPort, BeforeValidator(_host_port)]
 LoopbackEndpoint = Annotated[Endpoint, AfterValidator(_loopback)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
@@ -168,7 +179,11 @@ class RingSettings(_Frozen):
 
 
 class PortalSettings(_Frozen):
-    """The portal service.  ``url`` is the address in notices; links are never built from a request."""
+    """The portal service.  ``url`` is the address in notices; links are never built from a request.
+
+    ``reply_max_bytes`` bounds the files of a reply together, which are larger by two fifths as mail; the default fits
+    into Postfix's own ``message_size_limit``.  ``clamd`` looks at them: ``unix:/PATH`` or a loopback endpoint.
+    """
 
     url: str
     listen: Endpoint = HostPort("127.0.0.1", 8080)
@@ -177,6 +192,8 @@ class PortalSettings(_Frozen):
     trusted_proxies: int = Field(default=0, ge=0, le=5, description="how many X-Forwarded-For hops are ours")
     pickup_window_minutes: int = Field(default=60, ge=5, le=1440)
     admin_session_minutes: int = Field(default=60, ge=5, le=720)
+    reply_max_bytes: int = Field(default=7_000_000, ge=65_536, le=104_857_600)
+    clamd: Annotated[Path | HostPort | None, BeforeValidator(_clamd)] = None
 
     @field_validator("url")
     @classmethod

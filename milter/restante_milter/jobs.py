@@ -33,6 +33,7 @@ from restante.vault import CannotOpen, Opener
 from restante_milter.access_maker import AccessMaker
 from restante_milter.handover import TlsWay
 from restante_milter.receipt_teller import ReceiptTeller
+from restante_milter.reply_sender import ReplySender
 from restante_milter.submit import NotSubmitted, Recipient, submit
 
 log = structlog.get_logger()
@@ -96,6 +97,7 @@ class JobRunner:
         self._receipts = ReceiptTeller(
             settings, store, self._writer, route_secret, self._submit_to_sender, self._submit_here_to
         )
+        self._replies = ReplySender(settings, store, opener, route_secret, is_internal)
         self._handing_over = asyncio.Lock()
 
     async def run_due(self) -> int:
@@ -120,6 +122,8 @@ class JobRunner:
                 await self._heal(job)
             elif job.kind == JobKind.RECEIPT:
                 await asyncio.to_thread(self._receipts.tell, job)
+            elif job.kind == JobKind.REPLY:
+                await asyncio.to_thread(self._reply, job)
             elif job.kind == JobKind.HANDOVER:
                 # One at a time: between the MTA's 250 and our commit a crash would repeat whatever is there.
                 async with self._handing_over:
@@ -147,12 +151,19 @@ class JobRunner:
                 holding.handed_over(self._store, job.id, [], refused, now=now)
             elif job.kind == JobKind.NOTIFY:
                 holding.notice_failed(self._store, job.id, job.payload["deliveries"], error, now=now)
+            elif job.kind == JobKind.REPLY:
+                self._replies.give_up(job, error)
             else:
                 outbox.give_up(self._store, job.id, error)
             return
         pause = min(worker.retry_first_seconds * 2 ** min(job.attempts - 1, 20), worker.retry_last_seconds)
         log.warning("job-retried", job=job.id, kind=job.kind, attempts=job.attempts, error=error, pause=pause)
         outbox.retry(self._store, job, error, due_at=now + pause, payload=payload)
+
+    def _reply(self, job: Job) -> None:
+        left, error = self._replies.send(job)
+        if left:
+            self._later(job, error, {**job.payload, "recipients": left})
 
     # --- notices -------------------------------------------------------------------------------------------------
 

@@ -18,10 +18,12 @@ from sqlalchemy import CursorResult, Select, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from restante.receipts import Receipt
 from restante.sealed_spool import SealedSpool
-from restante.store import audit
+from restante.store import audit, receipts
 from restante.store.blobs import put_blob
 from restante.store.engine import Store, new_id
+from restante.store.epochs import lock_key
 from restante.store.holding import queue_job
 from restante.store.models import (
     Blob,
@@ -113,11 +115,21 @@ def latest_draft(store: Store, message: DataKey, delivery_id: str) -> Draft | No
         return _opened(session, message, row) if row is not None else None
 
 
-def was_sent(store: Store, delivery_id: str, reply_id: str) -> bool:
-    """Whether this reply is on its way, or was sent."""
+def has_replied(store: Store, delivery_id: str) -> bool:
+    """Whether a reply to this copy is on its way, or was sent."""
     with store.read() as session:
-        row = session.get(Reply, reply_id)
-        return row is not None and row.delivery_id == delivery_id and row.state in {ReplyState.QUEUED, ReplyState.SENT}
+        on_its_way = Reply.state.in_([ReplyState.QUEUED, ReplyState.SENT])
+        return session.scalar(select(Reply.id).where(Reply.delivery_id == delivery_id, on_its_way).limit(1)) is not None
+
+
+def recipients_of(store: Store, message_id: str) -> tuple[str, ...]:
+    """Everyone whom the message reached, or will reach without a reviewer."""
+    gone = [DeliveryState.QUARANTINED, DeliveryState.REJECTED, DeliveryState.DELETED, DeliveryState.RECALLED]
+    with store.read() as session:
+        rows = session.scalars(
+            select(Delivery.recipient).where(Delivery.message_id == message_id, Delivery.state.not_in(gone))
+        )
+        return tuple(rows)
 
 
 def save(store: Store, message: DataKey, delivery_id: str, written: Written, *, most_bytes: int, now: float) -> Saved:
@@ -169,13 +181,14 @@ def send(
     draft: Draft,
     mail: SealedSpool,
     recipients: Sequence[str],
+    parameters: Sequence[str],
     *,
     now: float,
 ) -> None:
     """The draft becomes a mail that the worker sends: once, however often this is called.
 
-    ``mail`` is the finished mail, which from here on the worker alone opens.  Raises :class:`AlreadySent` and
-    :class:`NotADraft`.
+    ``mail`` is the finished mail, which from here on the worker alone opens; ``parameters`` are those of MAIL.
+    Raises :class:`AlreadySent` and :class:`NotADraft`.
     """
     with store.write() as session:
         message_id = _locked_message(session, delivery_id)
@@ -190,10 +203,11 @@ def send(
         if row.text is None or _stamp(row.text) != draft.stamp:
             raise NotADraft  # something else was saved while this was being made ready
         forget_draft(session, row)
-        put_blob(session, mail.key, worker, mail.size, mail.chunks())
+        put_blob(session, lock_key(session, mail.key, now), worker, mail.size, mail.chunks())
         row.blob_id = mail.key.blob_id
-        payload = {"reply": row.id, "recipients": list(recipients), "deliveries": []}
+        payload = {"reply": row.id, "recipients": list(recipients), "mail": list(parameters), "deliveries": []}
         queue_job(session, JobKind.REPLY, message_id, payload, now)
+        receipts.note(session, Receipt.REPLIED, message_id, delivery_id, now, occasion=row.id)
         audit.record(
             session,
             now,
@@ -243,7 +257,7 @@ def settle(store: Store, job_id: str, reply_id: str, *, error: str = "", now: fl
             _end(session, row, ReplyState.SENT, "worker", "sent-reply", now)
 
 
-def _drafts_of(delivery_id: str) -> Select[tuple[Reply]]:
+def _drafts_of(delivery_id: str) -> Select[Reply]:
     drafts = select(Reply).where(Reply.delivery_id == delivery_id, Reply.state == ReplyState.DRAFT)
     return drafts.order_by(Reply.changed_at.desc(), Reply.id)
 

@@ -42,6 +42,7 @@ listen = "{portal.listen}"
 workers = {portal.workers}
 threads = {portal.threads}
 trusted_proxies = {portal.trusted_proxies}
+reply_max_bytes = {portal.reply_max_bytes}
 [notice]
 sender = "{settings.notice.sender}"
 contact = "{settings.notice.contact}"
