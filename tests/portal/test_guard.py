@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from restante.store import admins
+from restante.store import admins, sender_links
+from restante.store.models import Delivery
 from restante_portal import guard
 from restante_portal.application import create_app
 from tests.portal import letters
@@ -37,16 +39,50 @@ def _everywhere(browser: Browser, post: Post) -> list[Any]:
     )
     answers += [browser.get(path) for path in pages]
     answers.append(browser.get("/message.eml", headers={"Range": "bytes=9999999-"}))
+    answers += _of_replying(browser, key)
     admins.add(post.store, "rosa", PASSWORD, now=post.clock())
     answers.append(browser.post("/admin/sign-in", {"name": "rosa", "password": PASSWORD}))
+    answers.append(browser.post(f"/admin/messages/{delivery_id}/read", {"reason": ""}))
+    answers.append(browser.post(f"/admin/messages/{delivery_id}/read", {"reason": "ticket 7"}))
     review = ("", "/body/2", "/attachments/4", "/message.eml")
     answers += [browser.get(f"/admin/messages/{delivery_id}{path}") for path in review]
     answers += [browser.get(f"/admin/{path}") for path in ("", "audit", "messages/none", "sign-in", "act")]
     answers += [browser.post("/admin/act", {"action": action, "delivery": delivery_id}) for action in ("delete", "x")]
+    answers += _of_the_sender(browser, post, delivery_id)
     answers += [
         browser.get(path) for path in ("/healthz", "/robots.txt", "/static/restante.css", "/static/none", "/nowhere")
     ]
     answers.append(browser.post("/nowhere", {"x": "y" * 100_000}))
+    return answers
+
+
+def _of_replying(browser: Browser, key: str) -> list[Any]:
+    """An answer of every route of a reply, with and without a window."""
+    answers = [browser.get(path) for path in ("/message/reply", "/message/reply/sent")]
+    for action in ("save", "send", "discard", "x"):
+        form = {"action": action, "text": "x", "files": (io.BytesIO(b"x"), "a.bin")}
+        answers.append(browser.post("/message/reply", form, form_key=key, content_type="multipart/form-data"))
+    answers.append(browser.post("/message/reply", {"text": "x" * 100_000, "action": "save"}, form_key=key))
+    answers.append(browser.post("/message/reply", form_key="wrong"))
+    answers.append(browser.get("/message/reply/sent"))
+    return answers
+
+
+def _of_the_sender(browser: Browser, post: Post, delivery_id: str) -> list[Any]:
+    """An answer of every route of the sender's page, and of those about earlier openings."""
+    with post.store.read() as session:
+        message_id = session.get_one(Delivery, delivery_id).message_id
+    link = sender_links.mint(post.store, message_id, b"digest", now=post.clock())
+    page, key = f"/s/{link.token}", browser.form_key("/admin/sign-in")
+    answers = [browser.get(path) for path in (page, f"{page}/open", "/sent", "/s/unknown", "/frozen")]
+    answers += [browser.post(f"{page}/open", {"number": typed}, form_key=key) for typed in ("", "1", link.number)]
+    answers.append(browser.get("/sent"))
+    actions = ("recall", "extend", "code", "resend", "lift", "receipts", "x", "close")
+    answers += [browser.post("/sent", {"action": each, "delivery": delivery_id}, form_key=key) for each in actions]
+    answers += [browser.post(path, form_key="wrong") for path in ("/sent", f"{page}/open", "/message/not-me")]
+    for path in (f"/p/{link.token}/history", f"/p/{link.token}/not-me"):
+        answers += [browser.get(path), browser.post(path, form_key=key), browser.post(path, form_key="wrong")]
+    answers.append(browser.post("/message/not-me", form_key=key))
     return answers
 
 
