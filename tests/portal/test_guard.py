@@ -50,7 +50,7 @@ def _everywhere(browser: Browser, post: Post) -> list[Any]:
     answers += [browser.post("/admin/act", {"action": action, "delivery": delivery_id}) for action in ("delete", "x")]
     answers += _of_the_sender(browser, post, delivery_id)
     answers += [
-        browser.get(path) for path in ("/healthz", "/robots.txt", "/static/restante.css", "/static/none", "/nowhere")
+        browser.get(path) for path in ("/healthz", "/robots.txt", "/brand.css", "/brand/logo", "/brand/logo-dark", "/static/restante.css", "/static/none", "/nowhere")
     ]
     answers.append(browser.post("/nowhere", {"x": "y" * 100_000}))
     return answers

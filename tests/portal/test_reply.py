@@ -628,8 +628,8 @@ def test_of_an_upload_that_breaks_off_the_words_are_kept(
         ticks = iter(range(0, 10_000_000, 1000))
         init = uploads.Upload.__init__
 
-        def with_clock(self: uploads.Upload, *about: Any) -> None:
-            init(self, *about, clock=lambda: next(ticks))
+        def with_clock(self: uploads.Upload, gate: uploads.Gate, most_bytes: int, most_files: int) -> None:
+            init(self, gate, most_bytes, most_files, lambda: next(ticks))
 
         monkeypatch.setattr(uploads.Upload, "__init__", with_clock)
         body += "a" * 100_000 + "\r\n--b--\r\n"
