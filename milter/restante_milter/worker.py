@@ -21,7 +21,7 @@ from restante.enrolment_keys import EnrolmentKeys
 from restante.errors import RestanteError
 from restante.policy import DomainPolicy
 from restante.settings import HostPort, Settings
-from restante.store import correspondents, delivered, epochs, throttle
+from restante.store import correspondents, delivered, epochs, receipts, throttle
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
@@ -210,6 +210,8 @@ class _Worker:
     async def _expire(self) -> int:
         now = time.time()
         await asyncio.to_thread(throttle.purge, self._store, now=now)
+        ahead = self._settings.notice.remind_hours * 3600
+        await asyncio.to_thread(receipts.remind, self._store, ahead_seconds=ahead, now=now)
         await asyncio.to_thread(delivered.forget_before, self._store, now - DELIVERIES_KEPT_SECONDS)
         return await asyncio.to_thread(expire_due, self._store, now=now)
 
