@@ -32,6 +32,7 @@ _OWN = {
     "dictionary": "restante.commands.dictionary:dictionary",
     "doctor": "restante.commands.doctor:doctor",
     "domain": "restante.commands.domain:domain",
+    "enrolled": "restante.commands.enrolled:enrolled",
     "explain": "restante.commands.explain:explain",
     "init": "restante.commands.init:init",
     "phrase": "restante.commands.phrase:phrase",

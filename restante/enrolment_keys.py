@@ -35,7 +35,8 @@ def plain_address(address: str) -> str:
         parsed = Address.parse(address)
     except BadAddress:
         return address.casefold()[:LONGEST_ADDRESS]
-    return f"{parsed.text.rpartition('@')[0].casefold()}@{parsed.domain}"[:LONGEST_ADDRESS]
+    local, at, _ = parsed.text.rpartition("@")
+    return (f"{local.casefold()}@{parsed.domain}" if at else parsed.text.casefold())[:LONGEST_ADDRESS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ COMMANDS = (
     "dictionary",
     "doctor",
     "domain",
+    "enrolled",
     "explain",
     "init",
     "milter",
