@@ -18,6 +18,7 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, make_msgid
 
 from restante.access import CodeWay, NoticeForm
+from restante.brand import worded
 from restante.languages import ENGLISH, Words, marked
 from restante.marks import NOTICE_HEADER, NoticeMark
 from restante.settings import Settings
@@ -303,6 +304,12 @@ class NoticeWriter:
             message["References"] = about
         return message
 
+    def _foot(self, language: str) -> list[str]:
+        """Who writes: the organisation, and its imprint where it has one."""
+        settings = self._settings
+        imprint, _ = worded(settings.brand.imprint, language, settings.notice.language)
+        return [settings.organisation, *imprint.splitlines(), *filter(None, [settings.brand.imprint_url])]
+
     def _message(
         self, mark: NoticeMark, to: str, subject: str, sections: Sequence[_Section], *, reply_to: str = ""
     ) -> EmailMessage:
@@ -317,8 +324,10 @@ class NoticeWriter:
         message["Message-ID"] = make_msgid(domain=self._settings.hostname)
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
         message[NOTICE_HEADER] = mark.sign(self._secret)
-        message.set_content(_as_text(sections, self._settings.organisation))
-        message.add_alternative(_as_html(subject, sections, self._settings.organisation), subtype="html")
+        foot = self._foot(sections[0].words.language.code)
+        message.set_content(_as_text(sections, foot))
+        accent = self._settings.brand.light.accent
+        message.add_alternative(_as_html(subject, sections, foot, accent), subtype="html")
         message["Content-Language"] = ", ".join(one.words.language.tag for one in sections)  # RFC 3282
         return message
 
@@ -333,7 +342,7 @@ def _english(paragraphs: Sequence[_Paragraph]) -> tuple[_Section, ...]:
     return (_Section(Words(ENGLISH), tuple(paragraphs)),)
 
 
-def _as_text(sections: Sequence[_Section], organisation: str) -> str:
+def _as_text(sections: Sequence[_Section], foot: Sequence[str]) -> str:
     blocks = []
     for section in sections:
         if section.heading:
@@ -343,17 +352,21 @@ def _as_text(sections: Sequence[_Section], organisation: str) -> str:
             lines += [f"  {extra}" for extra in (one.link, one.code) if extra]
             lines += [f"- {item}" for item in one.items]
             blocks.append("\n".join(lines))
-    return "\n\n".join([*blocks, f"-- \n{organisation}"]) + "\n"
+    return "\n\n".join([*blocks, "\n".join(["-- ", *foot])]) + "\n"
 
 
-def _as_html(subject: str, sections: Sequence[_Section], organisation: str) -> str:
+def _as_html(subject: str, sections: Sequence[_Section], foot: Sequence[str], accent: str) -> str:
+    """The same as the text; nothing in it is fetched from anywhere.
+
+    The accent is for a rule alone: a mail program with a dark page changes the colours of text as it likes.
+    """
     spoken = sections[0].words.language
     body = "\n".join(map(_section_as_html, sections))
     return (
         f'<!doctype html>\n<html lang="{spoken.tag}" dir="{spoken.direction}"><head><meta charset="utf-8">'
         f"<title>{html.escape(subject)}</title></head>"
-        f'<body style="font-family:sans-serif;max-width:40em">\n{body}\n'
-        f"<p>{html.escape(organisation)}</p>\n</body></html>\n"
+        f'<body style="font-family:sans-serif;max-width:40em;border-top:4px solid {accent};padding-top:1em">\n{body}\n'
+        f'<p dir="auto">{"<br>".join(map(html.escape, foot))}</p>\n</body></html>\n'
     )
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from restante.brand import BrandSettings
 from restante.envelope import BadAddress, a_label
 from restante.languages import ENGLISH, LanguageName
 from restante.receipts import CHOSEN, Receipt
@@ -324,6 +325,7 @@ class Settings(_Frozen):
     worker: WorkerSettings = WorkerSettings()
     ring: RingSettings = RingSettings()
     portal: PortalSettings
+    brand: BrandSettings = BrandSettings()
     notice: NoticeSettings
     tls: TlsSettings = TlsSettings()
     correspondents: CorrespondentsSettings = CorrespondentsSettings()
@@ -364,7 +366,7 @@ class Settings(_Frozen):
 
     def resolved(self, folder: Path) -> Self:
         """A copy whose relative paths start at ``folder``."""
-        changes: dict[str, Any] = {"credentials": folder / self.credentials}
+        changes: dict[str, Any] = {"credentials": folder / self.credentials, "brand": self.brand.resolved(folder)}
         if self.policy is not None:
             changes["policy"] = folder / self.policy
         if self.sms is not None:

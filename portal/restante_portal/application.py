@@ -17,7 +17,22 @@ from restante.store.engine import Store
 from restante.store.ring import KeyRing
 from restante.tokens import nobodys_hash
 from restante.vault import Opener, Sealer
-from restante_portal import context, enrolling, explaining, guard, inbox, language, message, openings, pickup, replying, review, sender, signin
+from restante_portal import (
+    branding,
+    context,
+    enrolling,
+    explaining,
+    guard,
+    inbox,
+    language,
+    message,
+    openings,
+    pickup,
+    replying,
+    review,
+    sender,
+    signin,
+)
 from restante_portal.explainer import Explainer
 from restante_portal.uploads import UploadRequest
 
@@ -32,6 +47,7 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
     key = read_credential(settings.credentials, Credential.PORTAL)
     vault_key = read_credential(settings.credentials, Credential.VAULT)
     worker_public = base64.b64decode(settings.vault.worker_public_key)
+    look = branding.load(settings)
     store = store or Store(settings.database)
     here = context.Portal(
         settings=settings,
@@ -68,6 +84,7 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
     replying.install(app)
     guard.install(app)
     language.install(app)
+    branding.install(app, look)
     for blueprint in (
         pickup.blueprint,
         message.blueprint,

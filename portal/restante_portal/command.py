@@ -21,6 +21,7 @@ from restante.credentials import BadCredential, Credential, read_credential
 from restante.settings import Settings
 from restante.store.migrate import require_current
 from restante_portal.application import create_app
+from restante_portal.branding import load as load_branding
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -95,6 +96,7 @@ def check(settings: Settings) -> None:
             f"{Credential.VAULT} does not belong to vault.public_key in the settings: what was sealed to that key could"
             " not be opened. Put back the file that restante init wrote together with the settings"
         )
+    load_branding(settings)
     require_current(settings.database)
 
 

@@ -23,6 +23,7 @@ FRAME_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self';"
     " base-uri 'none'; sandbox"
 )
+PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
 SCRIPT_POLICY = f"{PAGE_POLICY}; script-src 'self'"
 RETRY_SECONDS = 30
 
@@ -55,6 +56,16 @@ def as_frame() -> None:
     g.restante_frame = True
 
 
+def as_picture() -> None:
+    """The current answer is a picture of the operator's: opened by itself, it runs and loads nothing."""
+    g.restante_picture = True
+
+
+def as_public() -> None:
+    """The current answer is the same for everyone, and may be kept."""
+    g.restante_public = True
+
+
 def with_script() -> None:
     """The current answer may run our own script files, which only add to what works without."""
     g.restante_script = True
@@ -81,9 +92,11 @@ def _headers(response: Response) -> Response:
         response.headers[name] = value
     framed = g.get("restante_frame", False) and response.status_code == 200
     page_policy = SCRIPT_POLICY if g.get("restante_script", False) else PAGE_POLICY
-    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else page_policy
+    policy = PICTURE_POLICY if g.get("restante_picture", False) else page_policy
+    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else policy
     response.headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
-    public = request.endpoint == "static" and response.status_code == 200
+    shared = request.endpoint == "static" or g.get("restante_public", False)
+    public = shared and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=3600" if public else "no-store"
     if portal().https:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
