@@ -20,6 +20,7 @@ from restante import languages
 from restante.enrolment_keys import EnrolmentKeys
 from restante.envelope import Address
 from restante.marks import NOTICE, ROUTE_HEADER, NoticeMark, RouteMark
+from restante.notice_ids import notice_message_id
 from restante.notices import NoticeWriter, Told
 from restante.settings import Settings
 from restante.store import fresh, holding, outbox, tls_history
@@ -224,6 +225,7 @@ class JobRunner:
                 expires_at=case.expires_at,
                 language=language,
             )
+            notice.replace_header("Message-ID", notice_message_id(access.link_id, self._settings.hostname))
             try:
                 self._submit_notice(notice, copy.recipient, case if tls else None)
             except NotSubmitted as error:
