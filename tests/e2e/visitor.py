@@ -18,7 +18,7 @@ from tests.lab.peers import ReceivedMail
 
 SECONDS = 60
 _FORM_KEY = re.compile(r'name="form_key" value="([^"]+)"')
-_LINK = re.compile(r"https?://[^\s\"<>]+/p/([A-Za-z0-9_-]{20,})")
+_LINK = re.compile(r"https?://[^\s\"<>]+/[ps]/([A-Za-z0-9_-]{20,})")
 _NUMBER = re.compile(r"(?m)^  (\d{3}(?: \d{3})+)$")
 CODE = re.compile(r"\b[2-9A-HJ-NP-TV-Z]{4}-[2-9A-HJ-NP-TV-Z]{4}\b")
 
