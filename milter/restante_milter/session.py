@@ -26,6 +26,7 @@ from restante.policy import Circumstances
 from restante.routing import Decision, Route, decide, domains_to_judge, matching_rule
 from restante.sendmail import is_secured, secured
 from restante.settings import Mta
+from restante.store import undelivered
 from restante.store.engine import new_id
 from restante.store.holding import HoldRequest, hold
 from restante.summary import encode_summary, one_line
@@ -35,6 +36,7 @@ from restante_milter.handover import with_original
 from restante_milter.inbound import MACROS, Arrival, claimed_domains, refusal
 from restante_milter.message import MessageBuffer
 from restante_milter.plan import Plan, make_plan
+from restante_milter.reports import is_auto_reply, read_report
 from restante_milter.services import Services
 
 MAX_HEADER_BYTES = 1_048_576
@@ -170,10 +172,16 @@ class Session(Milter.Base):
         if self._failure:
             log.error("message-deferred", queue_id=self._queue_id(), error=self._failure)
             return self._defer()
+        kind = self._message.header("Content-Type")
+        if self._is_to_notices() and is_auto_reply(self._message.header("Auto-Submitted"), kind):
+            log.info("auto-reply-dropped", queue_id=self._queue_id())
+            return int(Milter.DISCARD)
         force = self._services.in_force
         refused = self._refuse_impostor(claimed_domains(self._message.header("From"))) if force.policy.inbound else 0
         if refused:
             return refused
+        if self._is_to_notices() and not self._sender.text:
+            self._take_report()  # and the mailbox gets it all the same
         with self._message.open() as source:
             classification = force.classifier.classify(source, waiting=self._still_working)
         envelope = Envelope(
@@ -194,6 +202,19 @@ class Session(Milter.Base):
         sent = (one.recipient for one in decision.recipients if one.route in {Route.RELAY, Route.TLS})
         self._learn(tuple(sent))
         return answer
+
+    def _is_to_notices(self) -> bool:
+        """Whether the message goes to the address that our notices come from, and nowhere else."""
+        ours = self._services.settings.notice.sender.lower()
+        return len(self._recipients) == 1 and self._recipients[0][1].text.lower() == ours
+
+    def _take_report(self) -> None:
+        """Have the sender of a message told where a report says that the notice about it did not arrive."""
+        with self._message.open() as source:
+            report = read_report(self._message.header("Content-Type"), source, self._services.route_secret)
+        if report is not None:
+            with self._services.store.write() as session:
+                undelivered.note(session, report.lost, time.time(), proved_for=report.delivery_id)
 
     def _learn(self, recipients: tuple[Address, ...]) -> None:
         """Remember whom this site writes to, where it does."""

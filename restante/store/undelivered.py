@@ -28,19 +28,22 @@ class LostNotice:
     reply: str
 
 
-def note(session: Session, lost: LostNotice, now: float) -> bool:
+def note(session: Session, lost: LostNotice, now: float, *, proved_for: str = "") -> bool:
     """Have the sender told, once for each notice; false where the notice is unknown or a later one replaces it.
 
-    Whoever got a notice can write its Message-ID into a mail of their own: the address must be that of the copy.
+    Whoever got a notice can write its Message-ID into a mail of their own: the address must be that of the copy, unless
+    a mark of ours proved that the copy ``proved_for`` is meant.
     """
     row = session.execute(
         select(Link.id, Delivery.id, Delivery.message_id, Delivery.recipient)
         .join(Delivery, Delivery.id == Link.delivery_id)
         .where(Link.id == lost.link_id, Link.state == LinkState.LIVE, Delivery.state.in_(PICKABLE))
     ).one_or_none()
-    if row is None or row.recipient.lower() != lost.recipient.lower():
+    if row is None:
         return False
-    _, delivery_id, message_id, _ = row
+    _, delivery_id, message_id, recipient = row
+    if delivery_id != proved_for if proved_for else recipient.lower() != lost.recipient.lower():
+        return False
     reply = " ".join("".join(c if c.isprintable() else " " for c in lost.reply).split())[:REPLY_CAP]
     detail = {"status": lost.status, "reply": reply}
     if not receipts.note(session, Receipt.NOTICE_LOST, message_id, delivery_id, now, occasion=lost.link_id, **detail):
