@@ -15,6 +15,7 @@ from restante.store.openings import openings
 from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
 from restante_portal.context import Portal, portal
 from restante_portal.pickup import held_secrets, set_secrets, window_id
+from restante_portal.watermark import Watermark
 
 blueprint = Blueprint("message", __name__)
 
@@ -47,6 +48,18 @@ def require_window(here: Portal) -> _Window:
     return window
 
 
+def _taking(here: Portal) -> _Window:
+    """This browser's window, for what leaves for the recipient's disk; 404 where that may only be read."""
+    window = require_window(here)
+    if window.pickup.view_only:
+        abort(404)
+    return window
+
+
+def _watermark(here: Portal, window: _Window) -> Watermark | None:
+    return Watermark.of(window.pickup.recipient, here.clock()) if window.pickup.view_only else None
+
+
 def _opened(here: Portal, window: _Window) -> Opened:
     return Opened.of(here, window.pickup.key, window.pickup.size)
 
@@ -63,6 +76,7 @@ def show() -> str:
         pickup=window.pickup,
         summary=summary_of(window.pickup.summary),
         index=opened.index,
+        watermark=_watermark(here, window),
         openings=openings(here.store, window.pickup.delivery_id, besides=window.secret),
         **shown(opened),
     )
@@ -73,18 +87,17 @@ def show() -> str:
 def body(number: int = 0) -> Response:
     """The HTML of the message, for the frame."""
     here = portal()
-    opened = _opened(here, require_window(here))
+    window = require_window(here)
+    opened = _opened(here, window)
     html = [part.number for part in opened.index.bodies if part.content_type == "text/html"]
-    return send_body(opened, number or (html[0] if html else 0))
+    return send_body(opened, number or (html[0] if html else 0), _watermark(here, window))
 
 
 @blueprint.get("/message/attachments/<int:number>")
 def attachment(number: int) -> Response:
     """One attachment, decoded, byte by byte as the sender attached it."""
     here = portal()
-    window = require_window(here)
-    if window.pickup.view_only:
-        abort(404)
+    window = _taking(here)
     return _noted(here, window, number, send_part(_opened(here, window), number, _tag(here, window)))
 
 
@@ -92,9 +105,7 @@ def attachment(number: int) -> Response:
 def save() -> Response:
     """The whole message, byte by byte as it was sent."""
     here = portal()
-    window = require_window(here)
-    if window.pickup.view_only:
-        abort(404)
+    window = _taking(here)
     return _noted(here, window, 0, send_whole(_opened(here, window), _tag(here, window)))
 
 
