@@ -25,6 +25,7 @@ FRAME_POLICY = (
 )
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
 SCRIPT_POLICY = f"{PAGE_POLICY}; script-src 'self'"
+UPLOAD_POLICY = f"{SCRIPT_POLICY}; connect-src 'self'"
 RETRY_SECONDS = 30
 
 _ALWAYS = {
@@ -68,7 +69,12 @@ def as_public() -> None:
 
 def with_script() -> None:
     """The current answer may run our own script files, which only add to what works without."""
-    g.restante_script = True
+    g.restante_page_policy = SCRIPT_POLICY
+
+
+def with_upload() -> None:
+    """The current answer may run our own script files, which may send its form."""
+    g.restante_page_policy = UPLOAD_POLICY
 
 
 def _right_host() -> None:
@@ -91,7 +97,7 @@ def _headers(response: Response) -> Response:
     for name, value in _ALWAYS.items():
         response.headers[name] = value
     framed = g.get("restante_frame", False) and response.status_code == 200
-    page_policy = SCRIPT_POLICY if g.get("restante_script", False) else PAGE_POLICY
+    page_policy = g.get("restante_page_policy", PAGE_POLICY)
     policy = PICTURE_POLICY if g.get("restante_picture", False) else page_policy
     response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else policy
     response.headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"

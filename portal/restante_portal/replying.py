@@ -24,6 +24,7 @@ from restante.store.blobs import BlobReader
 from restante.store.engine import new_id
 from restante.store.replies import MOST_FILES, Draft, Written
 from restante.vault import DataKey
+from restante_portal import guard
 from restante_portal.content import Opened
 from restante_portal.context import Portal, client_address, portal, portal_of
 from restante_portal.pickup import held_secrets, window_id
@@ -174,6 +175,7 @@ def _page(
     here: Portal, desk: _Desk, draft: Draft | None, *, problem: _Problem | None = None, unsaved: str | None = None
 ) -> Response:
     """The page; ``unsaved`` is text that is in no draft, and must not be lost."""
+    guard.with_upload()
     text = draft.text if draft is not None and unsaved is None else unsaved or ""
     page = render_template(
         "reply.html",
