@@ -402,7 +402,8 @@ class JobRunner:
         key = self._opener.unwrap(case.blob_id, job.sealed)
         requirement = Requirement(job.payload["requirement"])
         # The job's id names the route, so that the intake recognises what it has taken already.
-        mark = RouteMark(job.id, requirement, job.payload["otherwise"], case.rule, job.payload["deadline"])
+        kept = max(0.0, case.expires_at - case.created_at)
+        mark = RouteMark(job.id, requirement, job.payload["otherwise"], case.rule, job.payload["deadline"], kept)
         parameters = job.payload["deliveries"]
         way = TlsWay(self._settings, requirement)
         named = way.recipients([Recipient(copy.recipient, tuple(parameters[copy.delivery_id])) for copy in copies])
