@@ -97,14 +97,9 @@ def open_waiting(
     for this recipient now, and ``CannotOpen``; then nothing was used up.
     """
     with store.write() as session:
-        found = session.execute(
-            _of(who, now).where(Delivery.id == delivery_id).with_for_update(of=Delivery)
-        ).one_or_none()
-        if found is None or plain_address(found[0].recipient) != plain_address(who.address):
-            raise links.NoSuchLink
-        delivery, message, lifted = found
-        if not _may_open(who, delivery, message, lifted=lifted):
-            raise links.NoSuchLink
+        _find(session, who, delivery_id, now)  # before anything is locked: it may be somebody else's
+        _lock(session, delivery_id)
+        message = _find(session, who, delivery_id, now)
         held = _held_window(session, delivery_id, secret_for, now)
         if held is not None:
             return held
@@ -114,6 +109,25 @@ def open_waiting(
             session, vault, link_id, window_seconds=window_seconds, now=now, secret=secret, proof=Proof.ENROLLED
         )
     return secret
+
+
+def _find(session: Session, who: Enrolled, delivery_id: str, now: float) -> Message:
+    found = session.execute(_of(who, now).where(Delivery.id == delivery_id)).one_or_none()
+    if found is None or plain_address(found[0].recipient) != plain_address(who.address):
+        raise links.NoSuchLink
+    delivery, message, lifted = found
+    if not _may_open(who, delivery, message, lifted=lifted):
+        raise links.NoSuchLink
+    return message
+
+
+def _lock(session: Session, delivery_id: str) -> None:
+    """Link, then message: the order in which a claim takes them, so that neither waits for the other."""
+    session.execute(
+        select(Link.id).where(Link.delivery_id == delivery_id, Link.state == LinkState.LIVE).with_for_update()
+    )
+    session.execute(select(Message.id).join(Delivery).where(Delivery.id == delivery_id).with_for_update(of=Message))
+    session.expire_all()
 
 
 def _held_window(session: Session, delivery_id: str, secret_for: Callable[[str], str], now: float) -> str | None:

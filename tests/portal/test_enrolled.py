@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,17 @@ from restante import tokens
 from restante.access import CodeWay
 from restante.enrolment_keys import PortalKeys
 from restante.store import enrolments, freezing, holding, links, migrate
-from restante.store.models import AuditRecord, Delivery, Enrolment, Message, OutboxJob, Passkey, RecipientSession
+from restante.store.inbox import open_waiting
+from restante.store.models import (
+    AuditRecord,
+    Delivery,
+    Enrolment,
+    Message,
+    OutboxJob,
+    Passkey,
+    PickupSession,
+    RecipientSession,
+)
 from restante.vault import Sealer, generate_keypair
 from restante_portal import guard, inbox
 from restante_portal.application import create_app
@@ -584,3 +595,40 @@ def test_pages_with_a_script_run_no_other(app: Flask, post: Post, browser: Brows
 def test_every_post_needs_a_form_key(browser: Browser) -> None:
     for path in ("/sign-in", "/enrol", "/sign-out", "/inbox/x/open"):
         assert browser.post(path, form_key="wrong").status_code == 400
+
+
+@pytest.mark.behaviour("P1")
+def test_many_clicks_at_once_and_the_link_meanwhile_open_once_each(database_url: str, tmp_path: Path) -> None:
+    settings, worker_private = make_settings(tmp_path, database_url)
+    post = make_post(settings, worker_private)
+    app = create_app(settings, store=post.store, clock=post.clock)
+    enrol(post, Browser(app))
+    who = enrolments.find(post.store, keys_of(app).common, RECIPIENT)
+    assert who is not None
+    later = post.hold()[0]
+    link = post.link(later)
+    vault, now = portal_of(app).vault, post.clock()
+    found = links.find_live_link(post.store, link.token, now=now)
+
+    def click(_number: int) -> str:
+        return open_waiting(
+            post.store, vault, who, later, window_seconds=60, now=now, secret_for=lambda link_id: f"window of {link_id}"
+        )
+
+    def follow(_number: int) -> str:
+        try:
+            return links.claim(post.store, vault, found.link_id, window_seconds=60, now=now)
+        except links.NoSuchLink:
+            return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        tries = [pool.submit(each, number) for number in range(6) for each in (click, follow)]
+        answers = [each.result() for each in tries]
+    clicked, followed = set(answers[::2]), {each for each in answers[1::2] if each}
+    assert len(clicked) == 1
+    assert len(followed) <= 1
+    with post.store.read() as session:
+        records = session.scalars(select(AuditRecord).where(AuditRecord.action == "became-opened")).all()
+        windows = session.scalars(select(PickupSession).where(PickupSession.delivery_id == later)).all()
+    assert len(windows) == len([one for one in records if one.delivery_id == later]) == len(clicked | followed)
+    post.store.close()
