@@ -64,7 +64,8 @@ def read_original(header: bytes) -> Original:
     known = _MESSAGE_ID.findall(" ".join(values("References")))
     parents = _MESSAGE_ID.findall(" ".join(values("In-Reply-To")))
     references = known or (parents if len(parents) == 1 else [])
-    people = getaddresses(values("To") + values("Cc"))
+    # One at a time: of a field that is malformed, the library gives nothing, nor of those beside it.
+    people = [each for value in values("To") + values("Cc") for each in getaddresses([value])]
     return Original(
         message_id=own[0] if own else "",
         references=tuple(references),

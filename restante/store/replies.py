@@ -267,7 +267,13 @@ def _locked_message(session: Session, delivery_id: str) -> str:
     message_id = session.scalar(
         select(Message.id).join(Delivery).where(Delivery.id == delivery_id).with_for_update(of=Message)
     )
-    if message_id is None or session.get_one(Delivery, delivery_id).state != DeliveryState.OPENED:
+    delivery = session.get(Delivery, delivery_id, populate_existing=True)
+    if (
+        message_id is None
+        or delivery is None
+        or delivery.state != DeliveryState.OPENED
+        or delivery.frozen_at is not None
+    ):
         raise NotADraft
     return message_id
 
