@@ -16,7 +16,7 @@ was restored may still say that the epoch is open, and a message that was sealed
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from restante.store import audit
@@ -29,6 +29,14 @@ from restante.vault import DataKey, generate_keypair, split_locked
 CLOCKS_APART_SECONDS = 60.0
 """How far the clocks of milter and worker may be apart, and how long a transaction that holds a message may take."""
 _BATCH = 500
+# Built once: building a statement costs more than running it, and a message waits for its answer.
+_OPEN = (
+    select(Epoch.id, Epoch.public_key)
+    .where(Epoch.closed_at.is_(None), Epoch.seals_until > bindparam("now"))
+    .order_by(Epoch.opened_at.desc())
+    .limit(1)
+    .with_for_update(read=True)
+)
 
 
 class NoOpenEpoch(StoreUnavailable):
@@ -47,13 +55,7 @@ def lock_key(session: Session, key: DataKey, now: float) -> DataKey:
     """
     # The second time for PostgreSQL: the worker may have closed the epoch while this transaction waited for its row.
     for _ in range(2):
-        epoch = session.execute(
-            select(Epoch.id, Epoch.public_key)
-            .where(Epoch.closed_at.is_(None), Epoch.seals_until > now)
-            .order_by(Epoch.opened_at.desc())
-            .limit(1)
-            .with_for_update(read=True)
-        ).one_or_none()
+        epoch = session.execute(_OPEN, {"now": now}).one_or_none()
         if epoch is not None:
             return key.locked(epoch.id, epoch.public_key)
     if session.scalar(select(Epoch.id).where(Epoch.closed_at.is_(None)).limit(1)) is None:

@@ -126,8 +126,7 @@ class KeyRing:
         """The epochs that hold condemned blobs and to which nobody seals any more."""
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT id FROM epochs WHERE seals_until < ? AND EXISTS"
-                " (SELECT 1 FROM condemned WHERE epoch_id = epochs.id)",
+                "SELECT DISTINCT epoch_id FROM condemned JOIN epochs ON epochs.id = epoch_id WHERE seals_until < ?",
                 (now,),
             ).fetchall()
         return [row[0] for row in rows]
