@@ -17,7 +17,6 @@ from restante.store import audit
 from restante.store.engine import Store
 from restante.store.jobs import job_row
 from restante.store.models import (
-    AuditRecord,
     Delivery,
     DeliveryState,
     JobKind,
@@ -31,6 +30,12 @@ from restante.store.rows import put_rows
 
 def _insert(session: Session) -> Any:
     return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+
+
+def _first(session: Session, event: Receipt, delivery_id: str, occasion: str, now: float) -> bool:
+    row = {"delivery_id": delivery_id, "event": event, "occasion": occasion, "at": now}
+    statement = _insert(session)(ReceiptNote).values(row).on_conflict_do_nothing().returning(ReceiptNote.at)
+    return session.execute(statement).first() is not None
 
 
 def note(
@@ -47,9 +52,7 @@ def note(
 
     No secrets in ``detail``.
     """
-    row = {"delivery_id": delivery_id, "event": event, "occasion": occasion, "at": now}
-    statement = _insert(session)(ReceiptNote).values(row).on_conflict_do_nothing().returning(ReceiptNote.at)
-    if session.execute(statement).first() is None:
+    if not _first(session, event, delivery_id, occasion, now):
         return False
     payload = {"event": str(event), "delivery": delivery_id, "at": now, **detail}
     put_rows(session, OutboxJob, [job_row(JobKind.RECEIPT, message_id, payload, now)])
@@ -90,14 +93,13 @@ def downloaded(store: Store, message_id: str, delivery_id: str, *, window: str, 
 
     ``window`` names the window and opens nothing.
     """
-    detail = {"part": part, "window": window}
-    of_this = (AuditRecord.message_id == message_id, AuditRecord.delivery_id == delivery_id)
-    query = select(AuditRecord.detail).where(*of_this, AuditRecord.action == "downloaded")
+    occasion = f"{window}-{part}"[:32]
     with store.read() as session:
-        if detail in session.scalars(query).all():
+        if session.get(ReceiptNote, (delivery_id, Receipt.DOWNLOADED, occasion)) is not None:
             return
+    detail = {"part": part, "window": window}
     with store.write() as session:
-        if detail in session.scalars(query).all():
+        if not _first(session, Receipt.DOWNLOADED, delivery_id, occasion, now):
             return  # two ranges of one download, side by side
         audit.record(session, now, "recipient", "downloaded", message_id=message_id, delivery_id=delivery_id, **detail)
         note(session, Receipt.DOWNLOADED, message_id, delivery_id, now)

@@ -8,9 +8,11 @@ that ends after its time.  The same link begins another session in another brows
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from restante.store import audit
 from restante.store.engine import Store, new_id
@@ -91,7 +93,7 @@ def find(store: Store, token: str, *, now: float) -> FoundSenderLink:
 
 def begin(store: Store, link: FoundSenderLink, secret: str, *, seconds: float, now: float) -> None:
     """Begin a session of ``seconds``, whose cookie is ``secret``.  A second click finds the one that is there."""
-    with store.write() as session:
+    with suppress(IntegrityError), store.write() as session:  # the other click of a double click was first
         known = session.scalar(select(SenderSession).where(SenderSession.secret_hash == token_hash(secret)))
         if known is not None and known.ends_at > now:
             return
