@@ -373,8 +373,8 @@ class SenderPreference(Base):
 class Reply(Base):
     """What a recipient writes back.
 
-    Of a draft, ``wrapped_key`` is a data key, sealed with that of the message, and ``text`` a note under it.  Of a queued
-    reply, ``blob_id`` names the finished mail, sealed to the worker.
+    Of a draft, ``wrapped_key`` is a data key, sealed with that of the message, and ``text`` a note under it.  Of a
+    queued reply, ``blob_id`` names the finished mail, sealed to the worker.
     """
 
     __tablename__ = "replies"
