@@ -17,6 +17,15 @@ class CodeWay(StrEnum):
     SENDER = "sender"  # to the sender, who passes it on
     SMS = "sms"  # to the recipient's telephone
     PHRASE = "phrase"  # nothing travels: a phrase was agreed beforehand
+    ENROLLED = "enrolled"  # no code: the recipient signs in; chosen by enrolment, never by a rule
+
+
+class Proof(StrEnum):
+    """How whoever opened a message showed that it is for them."""
+
+    NUMBER = "number"  # the number of the notice: they read the mailbox
+    CODE = "code"  # an access code or phrase, which travelled another way
+    ENROLLED = "enrolled"  # signed in with what they had set before
 
 
 class NoticeForm(StrEnum):

@@ -32,12 +32,14 @@ _OWN = {
     "dictionary": "restante.commands.dictionary:dictionary",
     "doctor": "restante.commands.doctor:doctor",
     "domain": "restante.commands.domain:domain",
+    "enrolled": "restante.commands.enrolled:enrolled",
     "explain": "restante.commands.explain:explain",
     "init": "restante.commands.init:init",
     "phrase": "restante.commands.phrase:phrase",
     "policy": "restante.commands.policy:policy",
     "postfix": "restante.commands.postfix:postfix",
     "replay": "restante.commands.replay:replay",
+    "ring": "restante.commands.ring:ring",
     "sendmail": "restante.commands.sendmail:sendmail",
 }
 

@@ -18,6 +18,7 @@ from restante.classify.extract.from_settings import NoTesseract, require_program
 from restante.credentials import BadCredential, Credential, read_credential
 from restante.doctor_finding import Finding
 from restante.doctor_postfix import postfix_findings
+from restante.doctor_ring import ring_findings
 from restante.doctor_sendmail import SENDMAIL_CF, sendmail_findings
 from restante.doctor_tls import tls_findings
 from restante.errors import RestanteError
@@ -46,6 +47,7 @@ def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[F
         *_keys(settings),
         *_programs(settings),
         *_database(settings),
+        *ring_findings(settings, busy_seconds=_SECONDS),
         *_portal(settings),
         *_worker(settings),
         *tls_findings(settings.tls),

@@ -64,18 +64,24 @@ def _open(secret: bytes, purpose: str, value: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RouteMark:
-    """What a message under mandatory TLS carries.  ``deadline`` is in Unix seconds."""
+    """What a message under mandatory TLS carries.  ``deadline`` is in Unix seconds.
+
+    ``kept_seconds`` is how long it waits should it be held after all; 0 means as the rule says then.
+    """
 
     route_id: str
     requirement: Requirement
     otherwise: str
     rule: str
     deadline: float
+    kept_seconds: float = 0.0
 
     @classmethod
-    def fresh(cls, requirement: Requirement, otherwise: str, rule: str, deadline: float) -> Self:
+    def fresh(
+        cls, requirement: Requirement, otherwise: str, rule: str, deadline: float, kept_seconds: float = 0.0
+    ) -> Self:
         """A mark with an id of its own."""
-        return cls(secrets.token_hex(16), requirement, otherwise, rule, deadline)
+        return cls(secrets.token_hex(16), requirement, otherwise, rule, deadline, kept_seconds)
 
     def sign(self, secret: bytes) -> str:
         """The value of the header field.  It begins as Postfix's header checks expect: ``tls level=LEVEL``."""

@@ -17,7 +17,8 @@ from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, make_msgid
 
-from restante.access import CodeWay
+from restante.access import CodeWay, NoticeForm
+from restante.brand import worded
 from restante.languages import ENGLISH, Words, marked
 from restante.marks import NOTICE_HEADER, NoticeMark
 from restante.settings import Settings
@@ -34,14 +35,18 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a recipient gets in: the link's token, empty for a notice without link, the notice's number, and the code.
+    """How somebody gets in: the link's token, empty for a notice without link, the notice's number, and the code.
 
-    ``code`` is by which way an access code travels; ``None`` where none is needed.
+    ``code`` is by which way an access code travels; ``None`` where none is needed, as for the sender's own page.
+    ``greeting`` is the phrase by which an enrolled recipient knows our notices; who signs in is told where, unless
+    ``form`` has no address.
     """
 
     token: str = field(repr=False)
     number: str = field(repr=False)
     code: CodeWay | None
+    greeting: str = field(default="", repr=False)
+    form: NoticeForm = NoticeForm.LINK
 
 
 _CODES = {
@@ -120,10 +125,34 @@ class NoticeWriter:
         )
         return (
             _Paragraph(held),
-            *(self._by_link(words, way, expires_at) if way.token else self._by_number(words, way, expires_at)),
-            self._how_to_know(words, sender, with_link=bool(way.token)),
+            *self._way_in(words, way, expires_at),
+            *self._greeting(words, way),
+            self._how_to_know(words, sender, way),
             _Paragraph(words.gettext("If you do not know the sender, you may ignore this notice.")),
         )
+
+    def _way_in(self, words: Words, way: Way, expires_at: float) -> list[_Paragraph]:
+        if way.code is CodeWay.ENROLLED:
+            return self._by_signing_in(words, way, expires_at)
+        return self._by_link(words, way, expires_at) if way.token else self._by_number(words, way, expires_at)
+
+    def _by_signing_in(self, words: Words, way: Way, expires_at: float) -> list[_Paragraph]:
+        """Nothing here opens anything: the address is the same in every notice, and the number asks for a code."""
+        url = self._settings.portal.url
+        where = words.gettext(
+            "Sign in on the page for secure mail of %(organisation)s, with the passkey or password that you have set "
+            "there.",
+            organisation=words.isolated(self._settings.organisation),
+        )
+        until = words.gettext("The message is kept until %(moment)s.", moment=words.moment(expires_at))
+        return [
+            _Paragraph(where, link=f"{url}/sign-in" if way.form is NoticeForm.LINK else ""),
+            _Paragraph(until),
+            _Paragraph(words.gettext("If you can no longer sign in, you need this number there:"), code=way.number),
+        ]
+
+    def _greeting(self, words: Words, way: Way) -> list[_Paragraph]:
+        return [_Paragraph(words.gettext("Your greeting phrase:"), items=(way.greeting,))] if way.greeting else []
 
     def _by_link(self, words: Words, way: Way, expires_at: float) -> list[_Paragraph]:
         until = words.gettext(
@@ -153,10 +182,22 @@ class NoticeWriter:
             _Paragraph(f"{until} {words.gettext(_CODES[way.code or CodeWay.SENDER])}"),
         ]
 
-    def _how_to_know(self, words: Words, sender: str, *, with_link: bool) -> _Paragraph:
+    def _how_to_know(self, words: Words, sender: str, way: Way) -> _Paragraph:
         address = words.isolated(f"{self._settings.portal.url}/")
         sender = words.isolated(sender)
-        if with_link:
+        if way.code is CodeWay.ENROLLED and way.form is NoticeForm.LINK:
+            text = words.gettext(
+                "How to know that this notice is true: the page where you sign in begins with %(address)s and nothing "
+                "else; and you can ask %(sender)s directly.",
+                address=address,
+                sender=sender,
+            )
+        elif way.code is CodeWay.ENROLLED:
+            text = words.gettext(
+                "How to know that this notice is true: it has no link; and you can ask %(sender)s directly.",
+                sender=sender,
+            )
+        elif way.token:
             text = words.gettext(
                 "How to know that this notice is true: its link begins with %(address)s and nothing else; we never ask "
                 "for a password, an account or a payment; and you can ask %(sender)s directly.",
@@ -173,9 +214,20 @@ class NoticeWriter:
         return _Paragraph(f"{text} {words.isolated(contact)}" if contact else text)
 
     def for_sender(
-        self, *, mark: NoticeMark, sender: str, about: str, sent_at: float, told: Sequence[Told], expires_at: float
+        self,
+        *,
+        mark: NoticeMark,
+        sender: str,
+        about: str,
+        sent_at: float,
+        told: Sequence[Told],
+        expires_at: float,
+        page: Way | None = None,
     ) -> EmailMessage:
-        """The confirmation: which way each recipient's copy went.  Threaded under ``about``, a Message-ID."""
+        """The confirmation: which way each recipient's copy went.  Threaded under ``about``, a Message-ID.
+
+        ``page`` is the way to the sender's page about the message.
+        """
         codes = [one for one in told if one.code]
         paragraphs = [
             _Paragraph(
@@ -192,6 +244,7 @@ class NoticeWriter:
         ]
         if any("portal" in one.outcome for one in told):
             paragraphs.append(_Paragraph(f"What waits in the portal is kept until {_day(expires_at)}."))
+        paragraphs += self._to_page(page)
         subject = "Your message: access code to pass on" if codes else "Your message: how it was sent"
         return self._threaded(self._message(mark, sender, subject, _english(paragraphs)), about)
 
@@ -204,6 +257,34 @@ class NoticeWriter:
             _Paragraph(f"The reviewer writes: {text}" if text else "The reviewer gave no reason."),
         ]
         return self._threaded(self._message(mark, sender, "Your message was not sent", _english(paragraphs)), about)
+
+    def _to_page(self, page: Way | None) -> list[_Paragraph]:
+        if page is None:
+            return []
+        what = "What becomes of it, and what you can still do (recall it, keep it longer, send another notice or code):"
+        return [
+            _Paragraph(what, link=f"{self._settings.portal.url}/s/{page.token}"),
+            _Paragraph("The page asks for the number of this mail:", code=page.number),
+        ]
+
+    def of_receipt(
+        self, *, mark: NoticeMark, sender: str, about: str, subject: str, text: str, page: Way
+    ) -> EmailMessage:
+        """Something happened to a copy.  Threaded under ``about``, a Message-ID."""
+        paragraphs = [_Paragraph(text), *self._to_page(page)]
+        return self._threaded(self._message(mark, sender, subject, _english(paragraphs)), about)
+
+    def of_freezing(self, *, postmaster: str, delivery_id: str) -> EmailMessage:
+        """A recipient says that somebody else opened a message.  Names nobody."""
+        paragraphs = [
+            _Paragraph(
+                "A recipient says that somebody else opened a message. Nobody can open it now; its sender was told.",
+                link=f"{self._settings.portal.url}/admin/messages/{delivery_id}",
+            ),
+            _Paragraph("Somebody may be reading the recipient's mail, or had the link from elsewhere."),
+        ]
+        mark = NoticeMark("not-me")
+        return self._message(mark, postmaster, "A message was opened by somebody else", _english(paragraphs))
 
     def of_alarm(self, *, postmaster: str, domains: Sequence[str]) -> EmailMessage:
         """Domains long seen with TLS suddenly show none: the operator should look at the path."""
@@ -223,6 +304,12 @@ class NoticeWriter:
             message["References"] = about
         return message
 
+    def _foot(self, language: str) -> list[str]:
+        """Who writes: the organisation, and its imprint where it has one."""
+        settings = self._settings
+        imprint, _ = worded(settings.brand.imprint, language, settings.notice.language)
+        return [settings.organisation, *imprint.splitlines(), *filter(None, [settings.brand.imprint_url])]
+
     def _message(
         self, mark: NoticeMark, to: str, subject: str, sections: Sequence[_Section], *, reply_to: str = ""
     ) -> EmailMessage:
@@ -237,8 +324,10 @@ class NoticeWriter:
         message["Message-ID"] = make_msgid(domain=self._settings.hostname)
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
         message[NOTICE_HEADER] = mark.sign(self._secret)
-        message.set_content(_as_text(sections, self._settings.organisation))
-        message.add_alternative(_as_html(subject, sections, self._settings.organisation), subtype="html")
+        foot = self._foot(sections[0].words.language.code)
+        message.set_content(_as_text(sections, foot))
+        accent = self._settings.brand.light.accent
+        message.add_alternative(_as_html(subject, sections, foot, accent), subtype="html")
         message["Content-Language"] = ", ".join(one.words.language.tag for one in sections)  # RFC 3282
         return message
 
@@ -253,7 +342,7 @@ def _english(paragraphs: Sequence[_Paragraph]) -> tuple[_Section, ...]:
     return (_Section(Words(ENGLISH), tuple(paragraphs)),)
 
 
-def _as_text(sections: Sequence[_Section], organisation: str) -> str:
+def _as_text(sections: Sequence[_Section], foot: Sequence[str]) -> str:
     blocks = []
     for section in sections:
         if section.heading:
@@ -263,17 +352,21 @@ def _as_text(sections: Sequence[_Section], organisation: str) -> str:
             lines += [f"  {extra}" for extra in (one.link, one.code) if extra]
             lines += [f"- {item}" for item in one.items]
             blocks.append("\n".join(lines))
-    return "\n\n".join([*blocks, f"-- \n{organisation}"]) + "\n"
+    return "\n\n".join([*blocks, "\n".join(["-- ", *foot])]) + "\n"
 
 
-def _as_html(subject: str, sections: Sequence[_Section], organisation: str) -> str:
+def _as_html(subject: str, sections: Sequence[_Section], foot: Sequence[str], accent: str) -> str:
+    """The same as the text; nothing in it is fetched from anywhere.
+
+    The accent is for a rule alone: a mail program with a dark page changes the colours of text as it likes.
+    """
     spoken = sections[0].words.language
     body = "\n".join(map(_section_as_html, sections))
     return (
         f'<!doctype html>\n<html lang="{spoken.tag}" dir="{spoken.direction}"><head><meta charset="utf-8">'
         f"<title>{html.escape(subject)}</title></head>"
-        f'<body style="font-family:sans-serif;max-width:40em">\n{body}\n'
-        f"<p>{html.escape(organisation)}</p>\n</body></html>\n"
+        f'<body style="font-family:sans-serif;max-width:40em;border-top:4px solid {accent};padding-top:1em">\n{body}\n'
+        f'<p dir="auto">{"<br>".join(map(html.escape, foot))}</p>\n</body></html>\n'
     )
 
 

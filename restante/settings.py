@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from restante.brand import BrandSettings
 from restante.envelope import BadAddress, a_label
 from restante.languages import ENGLISH, LanguageName
+from restante.receipts import CHOSEN, Receipt
 from restante.tls.trust_mode import BROKEN_NAME, SIGNED_NAME, TrustAd
 from restante.toml_source import load_model
 
@@ -70,6 +72,17 @@ def _public_key(value: str) -> str:
     if len(raw) != 32 or len(set(raw)) < 8:
         raise ValueError("is not a fresh key: run restante init, or restante init --directory DIR for a new set")
     return value
+
+
+def _clamd(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("unix:/"):
+        return Path(value.removeprefix("unix:"))
+    endpoint = _host_port(value)
+    if not isinstance(endpoint, HostPort) or not endpoint.loopback:
+        raise ValueError("must be unix:/PATH or a loopback address: files go there in clear")
+    return endpoint
 
 
 Endpoint = Annotated[HostPort, BeforeValidator(_host_port)]
@@ -152,8 +165,26 @@ class ClassifySettings(_Frozen):
     ocr_pictures: int = Field(default=20, ge=1, le=1000)
 
 
+class RingSettings(_Frozen):
+    """The key ring, without which no held message opens, and from which what was erased is gone.
+
+    ``path`` must be in no backup of the main database, and on a file system that keeps no snapshots.  Without one:
+    ``ring.db`` in the folder of the main database's name and ``-ring``.  A new epoch begins every half of
+    ``epoch_minutes``; that long, at least, messages can be held while the worker is down.  ``use = false`` holds
+    messages without it.
+    """
+
+    use: bool = True
+    path: Path | None = None
+    epoch_minutes: float = Field(default=60, ge=2, le=1440)
+
+
 class PortalSettings(_Frozen):
-    """The portal service.  ``url`` is the address in notices; links are never built from a request."""
+    """The portal service.  ``url`` is the address in notices; links are never built from a request.
+
+    ``reply_max_bytes`` bounds the files of a reply together, which are larger by two fifths as mail; the default fits
+    into Postfix's own ``message_size_limit``.  ``clamd`` looks at them: ``unix:/PATH`` or a loopback endpoint.
+    """
 
     url: str
     listen: Endpoint = HostPort("127.0.0.1", 8080)
@@ -162,6 +193,8 @@ class PortalSettings(_Frozen):
     trusted_proxies: int = Field(default=0, ge=0, le=5, description="how many X-Forwarded-For hops are ours")
     pickup_window_minutes: int = Field(default=60, ge=5, le=1440)
     admin_session_minutes: int = Field(default=60, ge=5, le=720)
+    reply_max_bytes: int = Field(default=7_000_000, ge=65_536, le=104_857_600)
+    clamd: Annotated[Path | HostPort | None, BeforeValidator(_clamd)] = None
 
     @field_validator("url")
     @classmethod
@@ -174,11 +207,21 @@ class PortalSettings(_Frozen):
         return value.rstrip("/")
 
 
+def _chosen(value: Receipt) -> Receipt:
+    if value not in CHOSEN:
+        raise ValueError(f"is always mailed: leave it out; there are {', '.join(CHOSEN)}")
+    return value
+
+
+ChosenReceipt = Annotated[Receipt, AfterValidator(_chosen)]
+
+
 class NoticeSettings(_Frozen):
     """What notices say of themselves.
 
     ``language`` is for recipients whose domain tells none, and for pages when the browser asks for none that we have.
-    ``english_below``: a notice in another language says the same in English below.
+    ``english_below``: a notice in another language says the same in English below.  ``receipts`` are mailed to
+    senders who have not chosen otherwise; ``remind_hours`` before its end a sender is told of what nobody has read.
     """
 
     sender: str = Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")
@@ -186,6 +229,8 @@ class NoticeSettings(_Frozen):
     postmaster: str = Field(default="", pattern=r"^([^@\s<>]+@[^@\s<>]+)?$", description="who is told of strip alarms")
     language: LanguageName = ENGLISH
     english_below: bool = True
+    receipts: frozenset[ChosenReceipt] = frozenset({Receipt.OPENED, Receipt.EXPIRING, Receipt.EXPIRED})
+    remind_hours: float = Field(default=48, gt=0, le=720)
 
 
 class CorrespondentsSettings(_Frozen):
@@ -278,7 +323,9 @@ class Settings(_Frozen):
     milter: MilterSettings = MilterSettings()
     classify: ClassifySettings = ClassifySettings()
     worker: WorkerSettings = WorkerSettings()
+    ring: RingSettings = RingSettings()
     portal: PortalSettings
+    brand: BrandSettings = BrandSettings()
     notice: NoticeSettings
     tls: TlsSettings = TlsSettings()
     correspondents: CorrespondentsSettings = CorrespondentsSettings()
@@ -308,13 +355,24 @@ class Settings(_Frozen):
             raise ValueError("portal.url is still the example: write the address that recipients will see")
         return self
 
+    @property
+    def ring_path(self) -> Path:
+        """Where the key ring is."""
+        if self.ring.path is not None:
+            return self.ring.path
+        if not self.database.startswith("sqlite:///"):
+            return Path("/var/lib/restante-ring/ring.db")
+        return Path(f"{Path(self.database.removeprefix('sqlite:///')).absolute().parent}-ring") / "ring.db"
+
     def resolved(self, folder: Path) -> Self:
         """A copy whose relative paths start at ``folder``."""
-        changes: dict[str, Any] = {"credentials": folder / self.credentials}
+        changes: dict[str, Any] = {"credentials": folder / self.credentials, "brand": self.brand.resolved(folder)}
         if self.policy is not None:
             changes["policy"] = folder / self.policy
         if self.sms is not None:
             changes["sms"] = self.sms.model_copy(update={"numbers": folder / self.sms.numbers})
+        if self.ring.path is not None:
+            changes["ring"] = self.ring.model_copy(update={"path": folder / self.ring.path})
         if self.tls.ca_file is not None:
             changes["tls"] = self.tls.model_copy(update={"ca_file": folder / self.tls.ca_file})
         return self.model_copy(update=changes)

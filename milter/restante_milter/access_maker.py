@@ -14,11 +14,13 @@ import structlog
 
 from restante.access import CodeWay
 from restante.credentials import read_sms_token
+from restante.enrolment_keys import EnrolmentKeys
 from restante.errors import RestanteError
 from restante.notices import Way, text_message
 from restante.settings import Settings
-from restante.store import links, phrases
+from restante.store import enrolments, links, phrases
 from restante.store.engine import Store
+from restante.store.enrolments import Enrolled
 from restante.store.outbox import Case, Copy
 from restante_milter.phone_book import PhoneBook
 from restante_milter.text_message import NotSent, TextMessages
@@ -26,6 +28,7 @@ from restante_milter.text_message import NotSent, TextMessages
 log = structlog.get_logger()
 
 _TO_SENDER = "the access code goes through you"
+_SIGNS_IN = "the recipient signs in to read it and needs no access code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,8 @@ class _Choice:
 class AccessMaker:
     """Mints links and sends codes on their way.  Raises :class:`restante.errors.RestanteError` for bad credentials."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._settings, self._store = settings, store
+    def __init__(self, settings: Settings, store: Store, keys: EnrolmentKeys | None = None) -> None:
+        self._settings, self._store, self._keys = settings, store, keys
         self._book: PhoneBook | None = None
         self._texts: TextMessages | None = None
         if settings.sms is not None:
@@ -69,14 +72,24 @@ class AccessMaker:
             self._book = PhoneBook(settings.sms.numbers)
             self._texts = TextMessages(settings.sms, read_sms_token(settings.credentials), context)
 
-    def mint(self, case: Case, copy: Copy, *, tls: bool, first_try: bool) -> Access | None:
+    def mint(self, case: Case, copy: Copy, *, tls: bool, first_try: bool, by_code: bool = False) -> Access | None:
         """The way in for one copy; ``None`` where it can no longer be collected.
 
         ``tls``: the notice goes under enforced TLS.  A code that an earlier try minted may have reached nobody, so that
-        only a first try keeps codes.
+        only a first try keeps codes.  ``by_code``: an enrolled recipient gets a code all the same.
         """
-        needs_code = case.needs_code(tls=tls)
-        choice = self._choice(case.code_way, copy.recipient) if needs_code else _Choice(CodeWay.SENDER)
+        needs_code = case.needs_code(copy, tls=tls)
+        enrolled = self._enrolled(copy.recipient)
+        if not needs_code:
+            choice = _Choice(CodeWay.SENDER)
+        elif (
+            enrolled
+            and not (by_code or copy.suspected)
+            and enrolled.may_open(accepted=case.enrolled, always_code=case.always_code)
+        ):
+            choice = _Choice(CodeWay.ENROLLED, _SIGNS_IN)
+        else:
+            choice = self._choice(case.code_way, copy.recipient)
         minted = links.mint_link(
             self._store,
             copy.delivery_id,
@@ -89,8 +102,12 @@ class AccessMaker:
         )
         if minted is None:
             return None
-        way = Way(minted.token, minted.number, choice.way if needs_code else None)
+        greeting = enrolled.greeting if enrolled else ""
+        way = Way(minted.token, minted.number, choice.way if needs_code else None, greeting, case.notice)
         return Access(minted.link_id, way, choice.remark, minted.code, choice.number)
+
+    def _enrolled(self, recipient: str) -> Enrolled | None:
+        return enrolments.find(self._store, self._keys, recipient) if self._keys is not None else None
 
     def _choice(self, wanted: CodeWay, recipient: str) -> _Choice:
         if wanted is CodeWay.PHRASE:

@@ -211,12 +211,15 @@ class Intake:
             requirement=arrival.mark.requirement,
             otherwise=arrival.mark.otherwise,
             deadline=arrival.mark.deadline,
-            expires_at=now + rule.expires_after.total_seconds(),
+            expires_at=now + (arrival.mark.kept_seconds or rule.expires_after.total_seconds()),
+            extend_until=now + rule.extended_after.total_seconds(),
             always_code=rule.always_code,
             view_only=rule.view_only,
             four_eyes=rule.four_eyes,
             code_way=rule.code,
+            enrolled=rule.enrolled,
             notice=rule.notice,
+            reply=rule.reply,
             deliveries=_deliveries(arrival, evidence, rule, now),
         )
         hold(self._store, self._vault, self._worker, request, actor="intake", now=now)

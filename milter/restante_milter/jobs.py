@@ -17,8 +17,10 @@ from typing import Any
 import structlog
 
 from restante import languages
+from restante.enrolment_keys import EnrolmentKeys
 from restante.envelope import Address
 from restante.marks import NOTICE, ROUTE_HEADER, NoticeMark, RouteMark
+from restante.notice_ids import notice_message_id
 from restante.notices import NoticeWriter, Told
 from restante.settings import Settings
 from restante.store import fresh, holding, outbox, tls_history
@@ -31,6 +33,8 @@ from restante.tls.evidence import Ability, Requirement
 from restante.vault import CannotOpen, Opener
 from restante_milter.access_maker import AccessMaker
 from restante_milter.handover import TlsWay
+from restante_milter.receipt_teller import ReceiptTeller
+from restante_milter.reply_sender import ReplySender
 from restante_milter.submit import NotSubmitted, Recipient, submit
 
 log = structlog.get_logger()
@@ -80,6 +84,7 @@ class JobRunner:
         next_hop: Callable[[str], str],
         is_internal: Callable[[str], bool],
         agreed_language: Callable[[str], str | None] = _none_agreed,
+        keys: EnrolmentKeys | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -89,7 +94,11 @@ class JobRunner:
         self._next_hop, self._is_internal = next_hop, is_internal
         self._agreed_language = agreed_language
         self._writer = NoticeWriter(settings, route_secret)
-        self._access = AccessMaker(settings, store)
+        self._access = AccessMaker(settings, store, keys)
+        self._receipts = ReceiptTeller(
+            settings, store, self._writer, route_secret, self._submit_to_sender, self._submit_here_to
+        )
+        self._replies = ReplySender(settings, store, opener, route_secret, is_internal)
         self._handing_over = asyncio.Lock()
 
     async def run_due(self) -> int:
@@ -112,6 +121,10 @@ class JobRunner:
                 await self._notify(job)
             elif job.kind == JobKind.HEAL:
                 await self._heal(job)
+            elif job.kind == JobKind.RECEIPT:
+                await asyncio.to_thread(self._receipts.tell, job)
+            elif job.kind == JobKind.REPLY:
+                await asyncio.to_thread(self._reply, job)
             elif job.kind == JobKind.HANDOVER:
                 # One at a time: between the MTA's 250 and our commit a crash would repeat whatever is there.
                 async with self._handing_over:
@@ -139,12 +152,19 @@ class JobRunner:
                 holding.handed_over(self._store, job.id, [], refused, now=now)
             elif job.kind == JobKind.NOTIFY:
                 holding.notice_failed(self._store, job.id, job.payload["deliveries"], error, now=now)
+            elif job.kind == JobKind.REPLY:
+                self._replies.give_up(job, error)
             else:
                 outbox.give_up(self._store, job.id, error)
             return
         pause = min(worker.retry_first_seconds * 2 ** min(job.attempts - 1, 20), worker.retry_last_seconds)
         log.warning("job-retried", job=job.id, kind=job.kind, attempts=job.attempts, error=error, pause=pause)
         outbox.retry(self._store, job, error, due_at=now + pause, payload=payload)
+
+    def _reply(self, job: Job) -> None:
+        left, error = self._replies.send(job)
+        if left:
+            self._later(job, error, {**job.payload, "recipients": left})
 
     # --- notices -------------------------------------------------------------------------------------------------
 
@@ -191,7 +211,9 @@ class JobRunner:
         attempt = _Round()
         for delivery_id, tls in by_tls.items():
             copy = case.copy(delivery_id)
-            access = self._access.mint(case, copy, tls=tls, first_try=job.attempts == 1) if copy else None
+            first_try = job.attempts == 1 and job.payload.get("code") != "new"
+            by_code = bool(job.payload.get("by_code")) or job.payload.get("code") == "new"
+            access = self._access.mint(case, copy, tls=tls, first_try=first_try, by_code=by_code) if copy else None
             if copy is None or access is None:
                 continue
             language = self._language(copy.domain)
@@ -203,6 +225,7 @@ class JobRunner:
                 expires_at=case.expires_at,
                 language=language,
             )
+            notice.replace_header("Message-ID", notice_message_id(access.link_id, self._settings.hostname))
             try:
                 self._submit_notice(notice, copy.recipient, case if tls else None)
             except NotSubmitted as error:
@@ -247,6 +270,7 @@ class JobRunner:
             sent_at=case.created_at,
             told=lines,
             expires_at=case.expires_at,
+            page=self._receipts.page(case),
         )
         self._submit_to_sender(notice, case.sender)
 
@@ -272,6 +296,10 @@ class JobRunner:
             return
         mark = RouteMark.fresh(Requirement.ENCRYPTED, NOTICE, "", time.time())
         self._submit(Requirement.ENCRYPTED, notice, sender, _mark_header(mark, self._secret))
+
+    def _submit_here_to(self, notice: EmailMessage, address: str) -> None:
+        """The operator's own mailbox is reached in the ordinary way."""
+        self._submit(None, notice, address, b"")
 
     def _submit_notice(self, notice: EmailMessage, recipient: str, case: Case | None) -> None:
         """Submit a recipient's notice: under the case's TLS requirement, or in the ordinary way without a case."""
@@ -328,7 +356,7 @@ class JobRunner:
         domains = tls_history.alarms_to_tell(self._store, now=time.time()) if postmaster else []
         if domains:
             try:
-                self._submit(None, self._writer.of_alarm(postmaster=postmaster, domains=domains), postmaster, b"")
+                self._submit_here_to(self._writer.of_alarm(postmaster=postmaster, domains=domains), postmaster)
             except NotSubmitted as error:
                 log.warning("alarm-not-told", error=str(error))
                 return 0
@@ -374,7 +402,8 @@ class JobRunner:
         key = self._opener.unwrap(case.blob_id, job.sealed)
         requirement = Requirement(job.payload["requirement"])
         # The job's id names the route, so that the intake recognises what it has taken already.
-        mark = RouteMark(job.id, requirement, job.payload["otherwise"], case.rule, job.payload["deadline"])
+        kept = max(0.0, case.expires_at - case.created_at)
+        mark = RouteMark(job.id, requirement, job.payload["otherwise"], case.rule, job.payload["deadline"], kept)
         parameters = job.payload["deliveries"]
         way = TlsWay(self._settings, requirement)
         named = way.recipients([Recipient(copy.recipient, tuple(parameters[copy.delivery_id])) for copy in copies])

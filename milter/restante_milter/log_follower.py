@@ -13,7 +13,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -22,6 +22,7 @@ import structlog
 from restante.store import delivered
 from restante.store.engine import Store
 from restante_milter.mail_log import MailLog
+from restante_milter.notice_log import NoticeLog
 
 JOURNAL: Final = "journal"
 BATCH_LINES: Final = 2000
@@ -171,6 +172,7 @@ class LogFollower:
     name: str
     source: Source
     reader: MailLog
+    notices: NoticeLog = field(default_factory=NoticeLog)
     clock: Callable[[], float] = time.time
     gap_until: float = 0.0
 
@@ -178,16 +180,17 @@ class LogFollower:
     def open(cls, store: Store, mail_log: str, fallback_port: int) -> LogFollower:
         """Go on where the last follower stopped.  Raises ``StoreUnavailable``."""
         kept = delivered.position(store, mail_log)
-        reader = MailLog(fallback_port)
+        reader, notices = MailLog(fallback_port), NoticeLog()
         where = kept.get("where", {})
         if kept:
             reader.restore(kept["reader"])
+            notices.restore(kept.get("notices", {}))
         source: Source = JournalSource(where) if mail_log == JOURNAL else FileSource(Path(mail_log), where)
-        return cls(store, mail_log, source, reader)
+        return cls(store, mail_log, source, reader, notices)
 
     def read(self) -> int:
         """Read one batch; how many lines that were.  A log that cannot be read is logged and tried again later."""
-        found = []
+        found, lost = [], []
         count = 0
         try:
             for line in self.source.lines(BATCH_LINES):
@@ -198,11 +201,18 @@ class LogFollower:
                 one = self.reader.feed(line)
                 if one is not None:
                     found.append(one)
+                notice = self.notices.feed(line)
+                if notice is not None:
+                    lost.append(notice)
         except OSError as error:
             log.error("mail-log-unreadable", source=self.name, error=str(error))
         if count:
-            reached = {"where": self.source.position(), "reader": self.reader.state()}
-            delivered.keep(self.store, self.name, found, reached, now=self.clock())
+            reached = {
+                "where": self.source.position(),
+                "reader": self.reader.state(),
+                "notices": self.notices.state(),
+            }
+            delivered.keep(self.store, self.name, found, reached, now=self.clock(), lost=lost)
             for one in found:
                 if one.alarming:
                     log.error("sensitive-mail-left-in-clear", queue_id=one.queue_id, relay=one.relay)

@@ -27,7 +27,8 @@ _LINE = re.compile(
     r"^(?:(?!postfix/restante-).)*? postfix/(?P<transport>restante-(?:tls|auth))/smtp\[(?P<pid>\d+)\]: (?P<text>.*)"
 )
 _MESSAGE_ID = re.compile(
-    r"^\S+(?: +\S+){2,3} \S+/cleanup\[\d+\]: (?P<queue_id>[0-9A-Za-z]+): message-id=(?P<message_id><[^<>\s]{1,990}>)$"
+    r"^(?:[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\S+) \S+ \S+/cleanup\[\d+\]: "
+    r"(?P<queue_id>[0-9A-Za-z]+): message-id=(?P<message_id><[^<>\s]{1,990}>)$"
 )
 _TLS = re.compile(
     r"(?P<status>Verified|Trusted|Untrusted|Anonymous) TLS connection (?:established|reused) to (?P<peer>\S+): "
@@ -35,11 +36,12 @@ _TLS = re.compile(
 )
 # A quoted local part may hold anything, even what looks like the rest of a line.
 _PATH = r'<(?P<{}>(?:"(?:[^"\\]|\\.)*"|[^">])*)>'
-_STATUS = re.compile(
+STATUS: Final = re.compile(
     r"(?P<queue_id>[0-9A-Za-z]+): to=" + _PATH.format("recipient") + ",(?: orig_to=" + _PATH.format("original") + ",)?"
     r" relay=(?P<relay>[^,\s]+),(?: conn_use=\d+,)? delay=[\d.e+-]+, delays=[\d./e+-]+,"
     r" dsn=(?P<dsn>\d\.\d{1,3}\.\d{1,3}), status=(?P<status>[a-z]+) \((?P<reply>.*)\)$"
 )
+"""What a delivery agent says of one recipient, behind its name and process id."""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ class MailLog:
             session = _Session(agreed["peer"], agreed["version"], agreed["cipher"], agreed["status"].lower())
             _remember(self._sessions, pid, session, MAX_PROCESSES)
             return None
-        status = _STATUS.match(text)
+        status = STATUS.match(text)
         if status is None:
             return None
         spoke = self._session_of(pid, status["queue_id"], status["relay"])

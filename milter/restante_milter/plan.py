@@ -39,14 +39,20 @@ class Plan:
 
 
 def make_plan(
-    decision: Decision, parameters: tuple[tuple[str, ...], ...], now: float, *, by_recipient: bool = False
+    decision: Decision,
+    parameters: tuple[tuple[str, ...], ...],
+    now: float,
+    *,
+    by_recipient: bool = False,
+    kept_seconds: float = 0.0,
 ) -> Plan:
     """Turn ``decision`` into a plan; ``parameters`` are each recipient's ESMTP parameters, in envelope order.
 
     The routing header moves *all* recipients that are left to the TLS transport.  So where some recipients stay on
     the ordinary way, or two need different TLS levels, ways out or next hops, those that need TLS are taken into the
     store and handed over by the worker instead.  ``by_recipient`` tells of an MTA that is asked for TLS by recipient:
-    there those that stay on the ordinary way need no split.
+    there those that stay on the ordinary way need no split.  ``kept_seconds`` is how long the sender wishes a copy to
+    wait that is held only later; 0 means as the rule says.
     """
     rule = decision.rule
     if rule is None:
@@ -68,7 +74,7 @@ def make_plan(
     mark = None
     if tls and not split:
         deadline = now + tls[0].deadline_hours * 3600
-        mark = RouteMark.fresh(tls[0].requirement, tls[0].otherwise, rule.name, deadline)
+        mark = RouteMark.fresh(tls[0].requirement, tls[0].otherwise, rule.name, deadline, kept_seconds)
     stays = () if split or not by_recipient else tls
     return Plan(
         secured=tuple(index for index, one in enumerate(decision.recipients) if one in stays),

@@ -21,11 +21,13 @@ import structlog
 from restante.classify.finding import Classification
 from restante.envelope import Address, BadAddress, Envelope
 from restante.errors import RestanteError
+from restante.expiry_wish import EXPIRE_HEADER, BadWish, seconds_kept, wished_seconds
 from restante.marks import NOTICE_HEADER, ROUTE_HEADER, derive
-from restante.policy import Circumstances
+from restante.policy import Action, Circumstances
 from restante.routing import Decision, Route, decide, domains_to_judge, matching_rule
 from restante.sendmail import is_secured, secured
 from restante.settings import Mta
+from restante.store import undelivered
 from restante.store.engine import new_id
 from restante.store.holding import HoldRequest, hold
 from restante.summary import encode_summary, one_line
@@ -35,6 +37,7 @@ from restante_milter.handover import with_original
 from restante_milter.inbound import MACROS, Arrival, claimed_domains, refusal
 from restante_milter.message import MessageBuffer
 from restante_milter.plan import Plan, make_plan
+from restante_milter.reports import is_auto_reply, read_report
 from restante_milter.services import Services
 
 MAX_HEADER_BYTES = 1_048_576
@@ -42,7 +45,7 @@ MAX_RECIPIENTS = 10_000
 RETRY_SECONDS = 5 * 86_400.0  # how long an MTA goes on trying (RFC 5321, section 4.5.4.1)
 ANONYMOUS_RETRY_SECONDS = 900.0  # a message without an id of its own may be meant twice
 USER_MACRO = "{auth_authen}"
-_OUR_HEADERS = frozenset({ROUTE_HEADER.lower(), NOTICE_HEADER.lower()})
+_OUR_HEADERS = frozenset({ROUTE_HEADER.lower(), NOTICE_HEADER.lower(), EXPIRE_HEADER.lower()})
 
 log = structlog.get_logger()
 
@@ -66,6 +69,7 @@ class Session(Milter.Base):
         self._expanded: set[int] = set()
         self._header_bytes = 0
         self._strangers: Counter[str] = Counter()
+        self._wishes: list[bytes] = []
         self._failure = ""
 
     def negotiate(self, opts: list[int]) -> int:
@@ -122,8 +126,10 @@ class Session(Milter.Base):
         if self._header_bytes > MAX_HEADER_BYTES:
             self._failure = "header block too large"
         elif name.lower() in _OUR_HEADERS:
-            # Of an earlier journey, or forged: it must not speak for this one.
+            # Of an earlier journey, or forged: it must not speak for this one.  A wish is for us alone.
             self._strangers[name.lower()] += 1
+            if name.lower() == EXPIRE_HEADER.lower():
+                self._wishes.append(value)
         else:
             self._message.add_header(name, value)
 
@@ -144,6 +150,8 @@ class Session(Milter.Base):
         """End of message: classify, decide, hold, answer."""
         try:
             return self._conclude()
+        except BadWish as error:
+            return self._reply("550", "5.6.0", f"Sensitive message not sent: {error}")
         except RestanteError as error:
             log.error("message-deferred", queue_id=self._queue_id(), error=str(error))
             return self._defer()
@@ -170,10 +178,16 @@ class Session(Milter.Base):
         if self._failure:
             log.error("message-deferred", queue_id=self._queue_id(), error=self._failure)
             return self._defer()
+        kind = self._message.header("Content-Type")
+        if self._is_to_notices() and is_auto_reply(self._message.header("Auto-Submitted"), kind):
+            log.info("auto-reply-dropped", queue_id=self._queue_id())
+            return int(Milter.DISCARD)
         force = self._services.in_force
         refused = self._refuse_impostor(claimed_domains(self._message.header("From"))) if force.policy.inbound else 0
         if refused:
             return refused
+        if self._is_to_notices() and not self._sender.text:
+            self._take_report()  # and the mailbox gets it all the same
         turn = contextlib.nullcontext() if self._message.spooled else self._services.turns.taken()
         with turn, self._message.open() as source:
             classification = force.classifier.classify(source, waiting=self._still_working)
@@ -186,6 +200,7 @@ class Session(Milter.Base):
         circumstances = Circumstances(acquaintances=self._services.acquaintances)
         rule, matched = matching_rule(force.policy, classification, envelope, circumstances)
         if rule is None:
+            self._remove_strangers(frozenset({EXPIRE_HEADER.lower()}))
             self._learn(envelope.recipients)
             return int(Milter.ACCEPT)
         wanted = domains_to_judge(rule, force.policy, envelope)
@@ -195,6 +210,19 @@ class Session(Milter.Base):
         sent = (one.recipient for one in decision.recipients if one.route in {Route.RELAY, Route.TLS})
         self._learn(tuple(sent))
         return answer
+
+    def _is_to_notices(self) -> bool:
+        """Whether the message goes to the address that our notices come from, and nowhere else."""
+        ours = self._services.settings.notice.sender.lower()
+        return len(self._recipients) == 1 and self._recipients[0][1].text.lower() == ours
+
+    def _take_report(self) -> None:
+        """Have the sender of a message told where a report says that the notice about it did not arrive."""
+        with self._message.open() as source:
+            report = read_report(self._message.header("Content-Type"), source, self._services.route_secret)
+        if report is not None:
+            with self._services.store.write() as session:
+                undelivered.note(session, report.lost, time.time(), proved_for=report.delivery_id)
 
     def _learn(self, recipients: tuple[Address, ...]) -> None:
         """Remember whom this site writes to, where it does."""
@@ -211,7 +239,8 @@ class Session(Milter.Base):
     def _carry_out(self, classification: Classification, decision: Decision, envelope: Envelope) -> int:
         now = time.time()
         parameters = tuple(parameters for _, _, parameters in self._recipients)
-        plan = make_plan(decision, parameters, now, by_recipient=self._by_recipient)
+        kept = self._kept_seconds(decision)
+        plan = make_plan(decision, parameters, now, by_recipient=self._by_recipient, kept_seconds=kept)
         log.info(
             "message-decided",
             queue_id=envelope.client_id,
@@ -228,7 +257,7 @@ class Session(Milter.Base):
             return self._defer()
         subject = self._subject_without(classification.subject_tags)
         if plan.removed:
-            self._hold(plan, classification, decision, now)
+            self._hold(plan, classification, decision, now, kept)
         # Only now, with everything committed, is the MTA told to forget anything.
         for index in plan.removed:
             self.delrcpt(self._recipients[index][0].decode("utf-8"))  # was checked to be UTF-8, so the bytes come back
@@ -243,9 +272,15 @@ class Session(Milter.Base):
             self.addheader(ROUTE_HEADER, plan.mark.sign(self._services.route_secret))
         return int(Milter.ACCEPT)
 
-    def _remove_strangers(self) -> None:
-        for name, count in self._strangers.items():
-            for index in range(count, 0, -1):
+    def _kept_seconds(self, decision: Decision) -> float:
+        """How long the sender wishes the message to be kept; 0 without a wish.  Raises :class:`BadWish`."""
+        rule = decision.rule
+        wish = None if rule is None or rule.action is Action.RELAY else wished_seconds(self._wishes)
+        return 0.0 if rule is None or wish is None else seconds_kept(rule, wish)
+
+    def _remove_strangers(self, names: frozenset[str] = _OUR_HEADERS) -> None:
+        for name in names & self._strangers.keys():
+            for index in range(self._strangers[name], 0, -1):
                 self.chgheader(name, index, None)
 
     def _secure(self, positions: tuple[int, ...], requirement: Requirement) -> None:
@@ -256,7 +291,7 @@ class Session(Milter.Base):
             self.addrcpt(f"<{secured(parsed.text, requirement)}>", " ".join(original))
             self.delrcpt(raw.decode("utf-8"))
 
-    def _hold(self, plan: Plan, classification: Classification, decision: Decision, now: float) -> None:
+    def _hold(self, plan: Plan, classification: Classification, decision: Decision, now: float, kept: float) -> None:
         rule = decision.rule
         if rule is None:
             raise ValueError("a message that no rule matched is never held")
@@ -283,12 +318,15 @@ class Session(Milter.Base):
             requirement=plan.requirement,
             otherwise=rule.otherwise,
             deadline=now + rule.deadline_hours * 3600,
-            expires_at=now + rule.expires_after.total_seconds(),
+            expires_at=now + (kept or rule.expires_after.total_seconds()),
+            extend_until=now + rule.extended_after.total_seconds(),
             always_code=rule.always_code,
             view_only=rule.view_only,
             four_eyes=rule.four_eyes,
             code_way=rule.code,
+            enrolled=rule.enrolled,
             notice=rule.notice,
+            reply=rule.reply,
             deliveries=plan.deliveries,
             mail_parameters=self._mail_parameters,
         )

@@ -7,6 +7,7 @@ notices wait: nothing is lost and nothing leaves in clear.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import signal
 import time
@@ -16,13 +17,15 @@ import structlog
 
 from restante.classify.extract.from_settings import extractor_from
 from restante.credentials import Credential, read_credential
+from restante.enrolment_keys import EnrolmentKeys
 from restante.errors import RestanteError
 from restante.policy import DomainPolicy
 from restante.settings import HostPort, Settings
-from restante.store import correspondents, delivered, throttle
+from restante.store import correspondents, delivered, epochs, receipts, throttle
 from restante.store.engine import Store, StoreUnavailable
 from restante.store.evidence import StoredEvidence
 from restante.store.holding import expire_due
+from restante.store.ring import KeyRing
 from restante.store.sts_policies import StoredPolicies
 from restante.tls.agreed import AgreedEngine
 from restante.tls.from_settings import probe_settings, verdict_engine
@@ -37,6 +40,7 @@ from restante_milter.tls_policy import tls_maps
 EXPIRY_SECONDS = 60.0
 ALARM_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
+RING_SECONDS = 5.0
 # Evidence of delivery is for questions about the past year, and for some weeks of asking them.
 DELIVERIES_KEPT_SECONDS = 400 * 86_400.0
 
@@ -61,11 +65,17 @@ def postfix_key(endpoint: HostPort) -> str:
     return f"[{endpoint.host}]:{endpoint.port}"
 
 
+def _enrolment_keys(settings: Settings) -> EnrolmentKeys:
+    private = read_credential(settings.credentials, Credential.WORKER)
+    return EnrolmentKeys.agree(private, base64.b64decode(settings.vault.public_key))
+
+
 class _Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._secret = read_credential(settings.credentials, Credential.ROUTE)
-        self._opener = Opener(read_credential(settings.credentials, Credential.WORKER))
+        self._ring = KeyRing(settings.ring_path)
+        self._opener = Opener(read_credential(settings.credentials, Credential.WORKER), self._ring)
         self._extractor = extractor_from(settings.classify)
         self._in_force = PolicyInForce.load(settings).with_extractor(self._extractor)
         self._store = Store(settings.database)
@@ -82,6 +92,7 @@ class _Worker:
             self._next_hop,
             self._is_internal,
             self._agreed_language,
+            _enrolment_keys(settings),
         )
         self._follower: LogFollower | None = None
         self._stop = asyncio.Event()
@@ -109,6 +120,7 @@ class _Worker:
         fallback = postfix_key(self._settings.worker.intake)
         maps = tls_maps(self._engine, fallback, self._agreed, verdict_budget=budget)
         socketmap = SocketmapServer(maps)
+        await self._begin_ring()
         intake = await self._listen_intake(loop)
         try:
             await self._listen_socketmap(socketmap)
@@ -118,6 +130,7 @@ class _Worker:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._repeat("outbox", self._settings.worker.poll_seconds, self._jobs.run_due))
                 tasks.create_task(self._repeat("expiry", EXPIRY_SECONDS, self._expire))
+                tasks.create_task(self._repeat("ring", RING_SECONDS, self._tend_ring))
                 tasks.create_task(self._repeat("alarms", ALARM_SECONDS, self._tell_alarms))
                 tasks.create_task(self._repeat("correspondents", FORGET_SECONDS, self._forget))
                 if self._settings.worker.mail_log:
@@ -179,9 +192,26 @@ class _Worker:
             self._follower = await asyncio.to_thread(LogFollower.open, self._store, worker.mail_log, worker.intake.port)
         return await asyncio.to_thread(self._follower.read)
 
+    async def _begin_ring(self) -> None:
+        """Open an epoch before the first message comes.  Without a ring the worker still answers for the rest."""
+        try:
+            if self._settings.ring.use:
+                await asyncio.to_thread(epochs.prepare_ring, self._store, self._ring)
+            await self._tend_ring()
+        except StoreUnavailable as error:
+            log.error("ring-unavailable", error=str(error))
+
+    async def _tend_ring(self) -> int:
+        kept = self._settings.ring
+        return await asyncio.to_thread(
+            epochs.tend, self._store, self._ring, use=kept.use, seconds=kept.epoch_minutes * 60, now=time.time()
+        )
+
     async def _expire(self) -> int:
         now = time.time()
         await asyncio.to_thread(throttle.purge, self._store, now=now)
+        ahead = self._settings.notice.remind_hours * 3600
+        await asyncio.to_thread(receipts.remind, self._store, ahead_seconds=ahead, now=now)
         await asyncio.to_thread(delivered.forget_before, self._store, now - DELIVERIES_KEPT_SECONDS)
         return await asyncio.to_thread(expire_due, self._store, now=now)
 

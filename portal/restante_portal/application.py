@@ -11,12 +11,30 @@ from sqlalchemy import text
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from restante.credentials import Credential, read_credential
+from restante.enrolment_keys import PortalKeys
 from restante.settings import Settings
 from restante.store.engine import Store
+from restante.store.ring import KeyRing
 from restante.tokens import nobodys_hash
 from restante.vault import Opener, Sealer
-from restante_portal import context, explaining, guard, language, message, pickup, review, signin
+from restante_portal import (
+    branding,
+    context,
+    enrolling,
+    explaining,
+    guard,
+    inbox,
+    language,
+    message,
+    openings,
+    pickup,
+    replying,
+    review,
+    sender,
+    signin,
+)
 from restante_portal.explainer import Explainer
+from restante_portal.uploads import UploadRequest
 
 FORM_BYTES = 65_536
 
@@ -27,19 +45,23 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
     ``store`` replaces the one named in the settings; ``clock`` gives Unix seconds.  Call it after the fork.
     """
     key = read_credential(settings.credentials, Credential.PORTAL)
+    vault_key = read_credential(settings.credentials, Credential.VAULT)
+    worker_public = base64.b64decode(settings.vault.worker_public_key)
+    look = branding.load(settings)
     store = store or Store(settings.database)
     here = context.Portal(
         settings=settings,
         store=store,
         clock=clock,
-        vault=Opener(read_credential(settings.credentials, Credential.VAULT)),
-        worker=Sealer("worker", base64.b64decode(settings.vault.worker_public_key)),
+        vault=Opener(vault_key, KeyRing(settings.ring_path)),
+        worker=Sealer("worker", worker_public),
         key=key,
         explainer=Explainer(settings, store),
+        people=PortalKeys.of(vault_key, worker_public, key),
     )
     nobodys_hash()  # made now, so that the first visitor with an unknown link waits no longer than others
     app = Flask(__name__)
-    app.request_class = explaining.MemoryRequest
+    app.request_class = UploadRequest
     app.extensions[context.EXTENSION] = here
     app.config.update(
         SECRET_KEY=here.derive("session"),
@@ -59,11 +81,17 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
     app.jinja_env.globals.update(settings=settings)
     app.jinja_options["autoescape"] = True
     app.before_request(explaining.make_room)  # before the guards, which read the form
+    replying.install(app)
     guard.install(app)
     language.install(app)
+    branding.install(app, look)
     for blueprint in (
         pickup.blueprint,
         message.blueprint,
+        inbox.blueprint,
+        enrolling.blueprint,
+        openings.blueprint,
+        sender.blueprint,
         signin.blueprint,
         review.blueprint,
         explaining.blueprint,

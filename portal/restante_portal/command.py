@@ -21,13 +21,14 @@ from restante.credentials import BadCredential, Credential, read_credential
 from restante.settings import Settings
 from restante.store.migrate import require_current
 from restante_portal.application import create_app
+from restante_portal.branding import load as load_branding
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from restante.cli import Invocation
 
-_TOKEN = re.compile(r"/p/[^\s/?\"']+")
+_TOKEN = re.compile(r"/([ps])/[^\s/?\"']+")
 _GRACE_SECONDS = 30
 _TIMEOUT_SECONDS = 120
 
@@ -36,7 +37,7 @@ class _WithoutTokens(logging.Filter):
     """Takes the tokens of links out of a record, wherever the server put the address."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _TOKEN.sub("/p/[not logged]", record.getMessage()), ()
+        record.msg, record.args = _TOKEN.sub(r"/\1/[not logged]", record.getMessage()), ()
         return True
 
 
@@ -95,6 +96,7 @@ def check(settings: Settings) -> None:
             f"{Credential.VAULT} does not belong to vault.public_key in the settings: what was sealed to that key could"
             " not be opened. Put back the file that restante init wrote together with the settings"
         )
+    load_branding(settings)
     require_current(settings.database)
 
 

@@ -17,6 +17,7 @@ from restante.vault import DataKey
 from restante_portal import display, guard, ranges
 from restante_portal.context import Portal
 from restante_portal.reading import Index, Part, decoded
+from restante_portal.watermark import Watermark
 
 SHORT_HTML = 1500  # without a script nothing knows how high a frame must be; this is the guess
 
@@ -94,14 +95,14 @@ def name_of(part: Part) -> str:
     return f"part-{part.number}{_ENDINGS.get(part.content_type, '')}"
 
 
-def send_body(opened: Opened, number: int) -> Response:
-    """An HTML part, sanitised, for the sandboxed frame."""
+def send_body(opened: Opened, number: int, watermark: Watermark | None = None) -> Response:
+    """An HTML part, sanitised, for the sandboxed frame; with a watermark it does not print either."""
     part = opened.part(number)
     if part not in opened.index.bodies or part.content_type != "text/html":
         abort(404)
     safe = display.show_html(opened.reader, opened.index, part)
     guard.as_frame()
-    return Response(render_template("body.html", safe=safe), mimetype="text/html")
+    return Response(render_template("body.html", safe=safe, watermark=watermark), mimetype="text/html")
 
 
 def shown(opened: Opened) -> dict[str, Any]:

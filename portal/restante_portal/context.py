@@ -12,6 +12,7 @@ from typing import cast
 
 from flask import Flask, current_app, request, session
 
+from restante.enrolment_keys import PortalKeys
 from restante.settings import Settings
 from restante.store.engine import Store
 from restante.vault import Opener, Sealer
@@ -32,6 +33,7 @@ class Portal:
     worker: Sealer = field(repr=False)
     key: bytes = field(repr=False)
     explainer: Explainer = field(repr=False)
+    people: PortalKeys = field(repr=False)
     indexes: IndexCache = field(default_factory=IndexCache, repr=False)
 
     def close(self) -> None:

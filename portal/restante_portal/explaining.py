@@ -24,18 +24,13 @@ from restante.toml_source import BadFile
 from restante_portal.content import summary_of
 from restante_portal.context import Portal, one_line, portal
 from restante_portal.explainer import Busy
-from restante_portal.review import seen_delivery
+from restante_portal.review import LONGEST_REASON, READERS, SHORTEST_REASON, seen_delivery
 from restante_portal.signin import current, is_signed_in, signed_in_only
 
 blueprint = Blueprint("explaining", __name__, url_prefix="/admin")
 
-ROLES = frozenset({"admin", "reviewer"})
-"""Who may see the masked content of messages."""
-
 FILE_CAP = 10_485_760
 FORM_CAP = 65_536
-REASON_CAP = 500
-SHORTEST_REASON = 3
 MOST_FINDINGS = 500
 
 
@@ -55,7 +50,7 @@ def make_room() -> None:
 
 
 def _allowed() -> None:
-    if current().role not in ROLES:
+    if current().role not in READERS:
         abort(403)
 
 
@@ -75,7 +70,7 @@ def explain_message(delivery_id: str) -> BaseResponse:
     _allowed()
     here = portal()
     seen = seen_delivery(here, delivery_id)
-    reason = one_line(request.form.get("reason", ""))[:REASON_CAP]
+    reason = one_line(request.form.get("reason", ""))[:LONGEST_REASON]
     if seen.key is None:
         abort(404)
     if len(reason) < SHORTEST_REASON:

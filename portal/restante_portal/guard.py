@@ -23,6 +23,9 @@ FRAME_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self';"
     " base-uri 'none'; sandbox"
 )
+PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
+SCRIPT_POLICY = f"{PAGE_POLICY}; script-src 'self'"
+UPLOAD_POLICY = f"{SCRIPT_POLICY}; connect-src 'self'"
 RETRY_SECONDS = 30
 
 _ALWAYS = {
@@ -54,6 +57,26 @@ def as_frame() -> None:
     g.restante_frame = True
 
 
+def as_picture() -> None:
+    """The current answer is a picture of the operator's: opened by itself, it runs and loads nothing."""
+    g.restante_picture = True
+
+
+def as_public() -> None:
+    """The current answer is the same for everyone, and may be kept."""
+    g.restante_public = True
+
+
+def with_script() -> None:
+    """The current answer may run our own script files, which only add to what works without."""
+    g.restante_page_policy = SCRIPT_POLICY
+
+
+def with_upload() -> None:
+    """The current answer may run our own script files, which may send its form."""
+    g.restante_page_policy = UPLOAD_POLICY
+
+
 def _right_host() -> None:
     """Another Host than the settings' is refused: a page of ours under a stranger's name is a stranger's page."""
     if request.endpoint == "health":
@@ -74,9 +97,12 @@ def _headers(response: Response) -> Response:
     for name, value in _ALWAYS.items():
         response.headers[name] = value
     framed = g.get("restante_frame", False) and response.status_code == 200
-    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else PAGE_POLICY
+    page_policy = g.get("restante_page_policy", PAGE_POLICY)
+    policy = PICTURE_POLICY if g.get("restante_picture", False) else page_policy
+    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else policy
     response.headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
-    public = request.endpoint == "static" and response.status_code == 200
+    shared = request.endpoint == "static" or g.get("restante_public", False)
+    public = shared and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=3600" if public else "no-store"
     if portal().https:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"

@@ -1,7 +1,8 @@
 """The language of a page: chosen by the visitor, else the first that the browser asks for and we offer.
 
 The choice is a form at the foot of each page, which adds ``lang`` to the address; the answer keeps it in a cookie that
-holds a language's name and nothing of the visitor.  Administrators' pages are in English, whatever was chosen.
+holds a language's name and nothing of the visitor.  Administrators' and senders' pages are in English, whatever was
+chosen.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ blueprint = Blueprint("language", __name__)
 
 _COOKIE = "restante-language"
 _KEPT_SECONDS = 180 * 86_400
-_ADMIN = "/admin/"
+_ENGLISH_PAGES = ("/admin/", "/s/", "/sent")
 _PAGE_ARGUMENTS = ("window", "view")
 
 
@@ -43,7 +44,7 @@ def chosen() -> str:
 
 
 def _choose() -> str:
-    if request.path.startswith(_ADMIN):
+    if request.path.startswith(_ENGLISH_PAGES):
         return languages.ENGLISH
     here = portal()
     asked = [request.args.get("lang", ""), request.cookies.get(here.cookie_name(_COOKIE), "")]
@@ -54,7 +55,7 @@ def _choose() -> str:
 
 def _keep_choice(response: Response) -> Response:
     wanted = request.args.get("lang", "")
-    if wanted in languages.LANGUAGES and not request.path.startswith(_ADMIN):
+    if wanted in languages.LANGUAGES and not request.path.startswith(_ENGLISH_PAGES):
         here = portal()
         response.set_cookie(
             here.cookie_name(_COOKIE),
@@ -70,7 +71,7 @@ def _keep_choice(response: Response) -> Response:
 
 def _of_page() -> dict[str, Any]:
     offered: list[languages.Language] = []
-    if not request.path.startswith(_ADMIN) and len(languages.LANGUAGES) > 1:
+    if not request.path.startswith(_ENGLISH_PAGES) and len(languages.LANGUAGES) > 1:
         offered = sorted(map(languages.language, languages.LANGUAGES), key=lambda each: each.name.casefold())
     kept = {name: request.args[name] for name in _PAGE_ARGUMENTS if name in request.args}
     return {"language": languages.language(chosen()), "offered_languages": offered, "page_arguments": kept}

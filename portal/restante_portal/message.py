@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from flask import Blueprint, Response, abort, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from restante.store import links
+from restante.store import links, receipts
+from restante.store.openings import openings
 from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
 from restante_portal.context import Portal, portal
 from restante_portal.pickup import held_secrets, set_secrets, window_id
+from restante_portal.watermark import Watermark
 
 blueprint = Blueprint("message", __name__)
 
@@ -37,12 +39,25 @@ def _window(here: Portal) -> _Window | None:
     return None
 
 
-def _require_window(here: Portal) -> _Window:
+def require_window(here: Portal) -> _Window:
+    """This browser's window, or 403."""
     window = _window(here)
     if window is None:
         abort(403, "window")
     g.restante_window = window_id(window.secret)
     return window
+
+
+def _taking(here: Portal) -> _Window:
+    """This browser's window, for what leaves for the recipient's disk; 404 where that may only be read."""
+    window = require_window(here)
+    if window.pickup.view_only:
+        abort(404)
+    return window
+
+
+def _watermark(here: Portal, window: _Window) -> Watermark | None:
+    return Watermark.of(window.pickup.recipient, here.clock()) if window.pickup.view_only else None
 
 
 def _opened(here: Portal, window: _Window) -> Opened:
@@ -53,7 +68,7 @@ def _opened(here: Portal, window: _Window) -> Opened:
 def show() -> str:
     """The message."""
     here = portal()
-    window = _require_window(here)
+    window = require_window(here)
     opened = _opened(here, window)
     return render_template(
         "message.html",
@@ -61,6 +76,8 @@ def show() -> str:
         pickup=window.pickup,
         summary=summary_of(window.pickup.summary),
         index=opened.index,
+        watermark=_watermark(here, window),
+        openings=openings(here.store, window.pickup.delivery_id, besides=window.secret),
         **shown(opened),
     )
 
@@ -70,29 +87,35 @@ def show() -> str:
 def body(number: int = 0) -> Response:
     """The HTML of the message, for the frame."""
     here = portal()
-    opened = _opened(here, _require_window(here))
+    window = require_window(here)
+    opened = _opened(here, window)
     html = [part.number for part in opened.index.bodies if part.content_type == "text/html"]
-    return send_body(opened, number or (html[0] if html else 0))
+    return send_body(opened, number or (html[0] if html else 0), _watermark(here, window))
 
 
 @blueprint.get("/message/attachments/<int:number>")
 def attachment(number: int) -> Response:
     """One attachment, decoded, byte by byte as the sender attached it."""
     here = portal()
-    window = _require_window(here)
-    if window.pickup.view_only:
-        abort(404)
-    return send_part(_opened(here, window), number, _tag(here, window))
+    window = _taking(here)
+    return _noted(here, window, number, send_part(_opened(here, window), number, _tag(here, window)))
 
 
 @blueprint.get("/message.eml")
 def save() -> Response:
     """The whole message, byte by byte as it was sent."""
     here = portal()
-    window = _require_window(here)
-    if window.pickup.view_only:
-        abort(404)
-    return send_whole(_opened(here, window), _tag(here, window))
+    window = _taking(here)
+    return _noted(here, window, 0, send_whole(_opened(here, window), _tag(here, window)))
+
+
+def _noted(here: Portal, window: _Window, part: int, answer: Response) -> Response:
+    """Let the sender know that the recipient begins to take a part; not of what only resumes or asks for the size."""
+    begins = answer.status_code == 200 or answer.headers.get("Content-Range", "").startswith("bytes 0-")
+    if request.method == "GET" and begins:
+        pickup, name = window.pickup, window_id(window.secret)
+        receipts.downloaded(here.store, pickup.message_id, pickup.delivery_id, window=name, part=part, now=here.clock())
+    return answer
 
 
 def _tag(here: Portal, window: _Window) -> str:

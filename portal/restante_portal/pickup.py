@@ -12,6 +12,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
+from restante.access import Proof
 from restante.store import fresh as asks
 from restante.store import links, throttle
 from restante.tokens import NUMBER_DIGITS, REFERENCE_DIGITS, plain_number, token_hash
@@ -137,6 +138,7 @@ def _open(here: Portal, token: str, named: str) -> BaseResponse:
             window_seconds=here.settings.portal.pickup_window_minutes * 60,
             now=now,
             secret=secret,
+            proof=Proof.CODE if link.needs_code else Proof.NUMBER,
         )
     except links.NoSuchLink:
         if not links.holds_window(here.store, token, secret, now=now):
@@ -175,7 +177,7 @@ def fresh(token: str = "") -> BaseResponse:
         throttle.take(
             here.store, (FRESH_PER_CLIENT.of(client), FRESH_PER_CLIENT_AND_LINK.of(client, link_key)), now=now
         )
-        asks.ask(here.store, token, number, now=now)
+        asks.ask(here.store, token, number, now=now, by_code="by_code" in request.form)
     except throttle.Throttled:
         pass  # told apart, it would tell a stranger which links exist
     return redirect(url_for("pickup.asked"), 303)

@@ -1,7 +1,8 @@
 """Administrators at work: the queue, one message, what becomes of it, the audit trail.
 
-What is shown was written by strangers; it passes the same walls as on the recipient's pages.  Two reviewers who act
-on the same delivery: one succeeds, the other is told who was not fast enough.
+The content is shown after a reason was given, which the audit trail keeps and which counts until the reviewer signs
+out.  What is shown was written by strangers; it passes the same walls as on the recipient's pages.  Two reviewers who
+act on the same delivery: one succeeds, the other is told who was not fast enough.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from restante.store import holding, queue
 from restante.store.approval import SameReviewer
 from restante.store.delivered import of_message
+from restante.store.freezing import NotFrozen, lift
 from restante.store.models import DeliveryState
 from restante.vault import CannotOpen, DataKey
 from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
@@ -27,6 +29,10 @@ from restante_portal.signin import current, signed_in_only
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin")
 
+READERS = frozenset({"admin", "reviewer"})
+"""The roles that may see the content of messages."""
+
+SHORTEST_REASON, LONGEST_REASON = 3, 500
 PAGE = 50
 TLS_SECONDS = 24 * 3600
 REASON_CAP = 2000
@@ -124,22 +130,52 @@ def _opened(here: Portal, delivery_id: str, *, taking: int | None = None) -> Ope
     seen = seen_delivery(here, delivery_id)
     if seen.key is None:
         abort(404)
+    if not _may_read(here, seen):
+        abort(403)
     opened = Opened.of(here, seen.key, seen.review.size)
     if taking is not None:
         queue.record_view(here.store, seen.review, actor=current().actor, now=here.clock(), part=taking)
     return opened
 
 
+def _may_read(here: Portal, seen: Seen) -> bool:
+    """Whether the administrator has given a reason to read this copy since signing in, in a role that may."""
+    who = current()
+    since = who.ends_at - here.settings.portal.admin_session_minutes * 60
+    return who.role in READERS and queue.gave_reason(here.store, seen.review, actor=who.actor, since=since)
+
+
 @blueprint.get("/messages/<delivery_id>")
 @signed_in_only
 def message(delivery_id: str) -> str:
-    """One message: why it is here, where each copy is, and its content made safe."""
+    """One message: why it is here, where each copy is, and once a reason was given, its content made safe."""
     here = portal()
+    return _message_page(here, seen_delivery(here, delivery_id))
+
+
+@blueprint.post("/messages/<delivery_id>/read")
+@signed_in_only
+def give_reason(delivery_id: str) -> BaseResponse:
+    """Take the reason for which the content is to be shown."""
+    here = portal()
+    if current().role not in READERS:
+        abort(403)
     seen = seen_delivery(here, delivery_id)
+    if seen.key is None:
+        abort(404)
+    reason = one_line(request.form.get("reason", ""))[:LONGEST_REASON]
+    if len(reason) < SHORTEST_REASON:
+        return Response(_message_page(here, seen, missing=True), status=400)
+    queue.give_reason(here.store, seen.review, actor=current().actor, reason=reason, now=here.clock())
+    return redirect(url_for("review.message", delivery_id=delivery_id), 303)
+
+
+def _message_page(here: Portal, seen: Seen, *, missing: bool = False) -> str:
     content: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     if seen.key is not None:
         summary = summary_of(seen.key.open_note(seen.review.summary, "summary"))
+    if seen.key is not None and _may_read(here, seen):
         opened = Opened.of(here, seen.key, seen.review.size)
         content = {"index": opened.index, **shown(opened)}
         queue.record_view(here.store, seen.review, actor=current().actor, now=here.clock())
@@ -151,6 +187,9 @@ def message(delivery_id: str) -> str:
         "admin/message.html",
         who=current(),
         review=seen.review,
+        kept=seen.key is not None,
+        reader=current().role in READERS,
+        missing=missing,
         summary=summary,
         findings=findings,
         went=went,
@@ -201,7 +240,16 @@ def _actions(text: str) -> dict[str, Act]:
     def delete(here: Portal, delivery_id: str) -> None:
         holding.delete(here.store, delivery_id, actor=actor, now=here.clock())
 
-    return {"release-tls": to_tls, "release-portal": to_portal, "reject": reject, "delete": delete}
+    def unfreeze(here: Portal, delivery_id: str) -> None:
+        lift(here.store, delivery_id, actor=actor, now=here.clock())
+
+    return {
+        "release-tls": to_tls,
+        "release-portal": to_portal,
+        "reject": reject,
+        "delete": delete,
+        "lift": unfreeze,
+    }
 
 
 @blueprint.post("/act")
@@ -236,7 +284,7 @@ def _do(here: Portal, action: str, perform: Act, chosen: list[str]) -> None:
     for delivery_id in chosen:
         try:
             counts["done" if perform(here, delivery_id) is not False else "approved"] += 1
-        except holding.IllegalTransition:
+        except (holding.IllegalTransition, NotFrozen):
             late.append(delivery_id)
         except SameReviewer:
             counts["same-reviewer"] += 1
@@ -264,7 +312,7 @@ def audit_page() -> str:
     before = request.args.get("before", "")
     message_id = one_line(request.args.get("message", ""))[:32]
     rows, following = queue.audit_page(
-        here.store, before=int(before) if before.isdigit() and len(before) < 19 else None, message_id=message_id
+        here.store, before=int(before) if before.isdecimal() and len(before) < 19 else None, message_id=message_id
     )
     return render_template(
         "admin/audit.html", who=current(), rows=rows, following=following, message_id=message_id, first_page=not before

@@ -23,13 +23,22 @@ def db() -> None:
 @db.command()
 @click.pass_obj
 def upgrade(invocation: Invocation) -> None:
-    """Bring the schema up to this version.  Safe to run again."""
+    """Bring the schema up to this version, and make the key ring that goes with it.  Safe to run again."""
+    from restante.store.engine import Store
+    from restante.store.epochs import prepare_ring
     from restante.store.migrate import upgrade as migrate
+    from restante.store.ring import KeyRing
 
     url = invocation.settings.database
     if url.startswith("sqlite:///"):
         _create(Path(url.removeprefix("sqlite:///")))
     migrate(url)
+    if invocation.settings.ring.use:
+        store = Store(url)
+        try:
+            prepare_ring(store, KeyRing(invocation.settings.ring_path))
+        finally:
+            store.close()
     click.echo("The database is up to date.")
 
 

@@ -85,6 +85,7 @@ def _rule(rule: Rule) -> str:
     text += f", to {', '.join(rule.recipients)}" if rule.recipients else ""
     if rule.action == "protect":
         text += f", TLS {rule.tls}, otherwise {rule.otherwise} after {rule.deadline_hours:g} h"
+    text += "" if rule.enrolled else ", enrolled recipients need codes too"
     marks = [name for name in ("always_code", "view_only", "four_eyes", "heal") if getattr(rule, name)]
     return ", ".join([text, *(name.replace("_", " ") for name in marks)])
 

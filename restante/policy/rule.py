@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,6 +15,7 @@ from restante.policy.addresses import AddressPattern, AddressSet
 from restante.policy.condition import Condition
 from restante.policy.facts import Facts
 from restante.policy.fields import Frozen, Name
+from restante.reply import ReplyTo
 from restante.tls.evidence import Requirement
 
 
@@ -38,11 +40,14 @@ class Rule(Frozen):
     """One rule.  It matches when any of its conditions does and the sender and recipient patterns fit.
 
     ``senders`` and ``recipients`` are patterns of addresses; empty means everyone.  ``expires_days`` bounds
-    how long a held message waits.  ``deadline_hours`` bounds how long delivery over TLS is tried before the portal.
+    how long a held message waits, ``extend_days`` how much longer its sender may have it kept.  ``deadline_hours``
+    bounds how long delivery over TLS is tried before the portal.
     ``always_code`` asks for an access code even where the notice went over TLS; ``code`` is the way that it travels.
+    ``enrolled``: where a code would be asked for, a recipient who has set a way to sign in does that instead.
     ``notice = "number"`` makes the notice carry no link; then a code is always asked for.  ``heal`` delivers a message
     that waits unopened after all, once its domain was seen with TLS twice; the worker can then open what so waits.
-    ``view_only`` lets the recipient read in the portal and save nothing.  ``four_eyes`` asks for two reviewers before
+    ``view_only`` lets the recipient read in the portal and save nothing.  ``reply`` is whom a recipient may write back
+    to from the portal.  ``four_eyes`` asks for two reviewers before
     a copy that waits for review may leave.
     """
 
@@ -54,12 +59,15 @@ class Rule(Frozen):
     senders: tuple[AddressPattern, ...] = ()
     recipients: tuple[AddressPattern, ...] = ()
     always_code: bool = False
-    code: CodeWay = CodeWay.SENDER
+    code: Literal[CodeWay.SENDER, CodeWay.SMS, CodeWay.PHRASE] = CodeWay.SENDER
     notice: NoticeForm = NoticeForm.LINK
+    enrolled: bool = True
     view_only: bool = False
+    reply: ReplyTo = ReplyTo.SENDER
     four_eyes: bool = False
     heal: bool = False
     expires_days: int = Field(default=14, ge=1, le=365)
+    extend_days: int = Field(default=14, ge=0, le=365)
     deadline_hours: float = Field(default=24, ge=0, le=120)
 
     @cached_property
@@ -83,3 +91,8 @@ class Rule(Frozen):
     def expires_after(self) -> timedelta:
         """How long a held message waits for its recipient."""
         return timedelta(days=self.expires_days)
+
+    @property
+    def extended_after(self) -> timedelta:
+        """How long its sender may have it kept at most."""
+        return timedelta(days=self.expires_days + self.extend_days)

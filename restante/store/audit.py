@@ -20,7 +20,7 @@ def record(
     delivery_id: str | None = None,
     **detail: Any,
 ) -> None:
-    """Add one record.  ``actor`` is "milter", "intake", "worker", "recipient" or "admin:NAME".
+    """Add one record.  ``actor`` is "milter", "intake", "worker", "recipient", "sender" or "admin:NAME".
 
     No secrets in ``detail``.
     """

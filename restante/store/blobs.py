@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from restante.store.engine import Store
-from restante.store.models import Blob, BlobSegment
+from restante.store.models import Blob, BlobSegment, Erasure
 from restante.store.rows import put_rows
 from restante.vault import CHUNK, SEALED_CHUNK, CannotOpen, DataKey, Sealer, chunk_count
 
@@ -17,8 +17,18 @@ SEGMENT = CHUNKS_PER_SEGMENT * SEALED_CHUNK
 
 
 def put_blob(session: Session, key: DataKey, sealer: Sealer, size: int, chunks: Iterable[bytes]) -> None:
-    """Store the sealed ``chunks`` of a blob of ``size`` plain bytes, holding one segment at a time."""
-    blob = {"id": key.blob_id, "key_id": sealer.key_id, "wrapped_key": sealer.wrap(key), "size": size}
+    """Store the sealed ``chunks`` of a blob of ``size`` plain bytes, holding one segment at a time.
+
+    ``key`` was locked in the same transaction (:func:`restante.store.epochs.lock_key`), so that erasing the blob also
+    takes it out of reach of every backup.
+    """
+    blob = {
+        "id": key.blob_id,
+        "key_id": sealer.key_id,
+        "epoch_id": key.lock.epoch_id if key.lock else None,
+        "wrapped_key": sealer.wrap(key),
+        "size": size,
+    }
     put_rows(session, Blob, [blob])
     segment = bytearray()
     number = 0
@@ -37,7 +47,12 @@ def _put_segment(session: Session, blob_id: str, number: int, data: bytearray) -
 
 
 def destroy_blob(session: Session, blob: Blob) -> None:
-    """Forget the data key and the sealed bytes: nothing opens the blob afterwards."""
+    """Forget the data key and the sealed bytes, and have the worker erase the share from the key ring.
+
+    Nothing here opens the blob afterwards; once the worker has done its part, no backup does.
+    """
+    if blob.epoch_id is not None and blob.wrapped_key is not None:
+        put_rows(session, Erasure, [{"blob_id": blob.id, "epoch_id": blob.epoch_id}])
     blob.wrapped_key = None
     session.execute(delete(BlobSegment).where(BlobSegment.blob_id == blob.id))
 

@@ -13,10 +13,11 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from restante.envelope import BadAddress, domain_of
-from restante.store import audit, tls_history
+from restante.store import audit, tls_history, undelivered
 from restante.store.engine import Store
 from restante.store.models import DeliveryEvidence, LogPosition
 from restante.store.rows import put_rows
+from restante.store.undelivered import LostNotice
 
 UNOBSERVED = "unobserved"
 """The certificate of a delivery of whose session nothing was seen, because reading began in its middle."""
@@ -61,9 +62,19 @@ def position(store: Store, source: str) -> dict[str, Any]:
         return dict(row.position) if row is not None else {}
 
 
-def keep(store: Store, source: str, deliveries: Sequence[Delivered], reached: dict[str, Any], *, now: float) -> None:
-    """Record ``deliveries`` and that ``source`` was read up to ``reached``, together or not at all."""
+def keep(
+    store: Store,
+    source: str,
+    deliveries: Sequence[Delivered],
+    reached: dict[str, Any],
+    *,
+    now: float,
+    lost: Sequence[LostNotice] = (),
+) -> None:
+    """Record ``deliveries``, ``lost`` notices and that ``source`` was read up to ``reached``: all of it or nothing."""
     with store.write() as session:
+        for notice in lost:
+            undelivered.note(session, notice, now)
         put_rows(session, DeliveryEvidence, [{**asdict(one), "at": now} for one in deliveries])
         for one in deliveries:
             if one.alarming:

@@ -23,12 +23,14 @@ PER_HOUR, PER_DAY = 3, 10
 """How many asks about one copy are heard at most, however many people ask."""
 
 
-def ask(store: Store, token: str, number: str, *, now: float) -> None:
-    """Somebody asks for a fresh link in the place of ``token``, knowing ``number``; no token: a notice without link."""
-    if token:
-        row = FreshAsk(token_hash=token_hash(token), number_hash=number_hash(token, number), asked_at=now)
-    else:
-        row = FreshAsk(token_hash=token_hash(plain_number(number)), number_hash=None, asked_at=now)
+def ask(store: Store, token: str, number: str, *, now: float, by_code: bool = False) -> None:
+    """Somebody asks for a fresh link in the place of ``token``, knowing ``number``; no token: a notice without link.
+
+    ``by_code``: one that opens with a code, though the recipient is enrolled.
+    """
+    hashed = token_hash(token or plain_number(number))
+    bound = number_hash(token, number) if token else None
+    row = FreshAsk(token_hash=hashed, number_hash=bound, asked_at=now, by_code=by_code)
     with store.write() as session:
         session.add(row)
 
@@ -55,15 +57,37 @@ def _serve(session: Session, one: FreshAsk, now: float) -> None:
             Link.token_hash == one.token_hash,
             or_(Link.number_hash.is_(None), Link.number_hash == one.number_hash),
             Delivery.state.in_(PICKABLE),
+            Delivery.frozen_at.is_(None),
             Message.expires_at > now,
         )
     ).one_or_none()
-    if found is None or not _within_limits(session, found[0].id, found[1].id, now):
-        return
-    delivery, message = found
-    payload = {"deliveries": [delivery.id], "cause": "fresh"}
-    holding.queue_job(session, JobKind.NOTIFY, message.id, payload, now)
-    audit.record(session, now, "recipient", HEARD, message_id=message.id, delivery_id=delivery.id)
+    if found is not None:
+        _hear(session, found[0], "recipient", now, by_code=one.by_code)
+
+
+def resend(store: Store, delivery_id: str, *, actor: str, now: float) -> bool:
+    """Queue another notice to the recipient of a copy that waits; false where that is too much or it waits no more."""
+    with store.write() as session:
+        delivery = session.scalar(
+            select(Delivery)
+            .join(Message)
+            .where(
+                Delivery.id == delivery_id,
+                Delivery.state.in_(PICKABLE),
+                Delivery.frozen_at.is_(None),
+                Message.expires_at > now,
+            )
+        )
+        return delivery is not None and _hear(session, delivery, actor, now)
+
+
+def _hear(session: Session, delivery: Delivery, actor: str, now: float, *, by_code: bool = False) -> bool:
+    if not _within_limits(session, delivery.id, delivery.message_id, now):
+        return False
+    payload = {"deliveries": [delivery.id], "cause": "fresh", "by_code": by_code}
+    holding.queue_job(session, JobKind.NOTIFY, delivery.message_id, payload, now)
+    audit.record(session, now, actor, HEARD, message_id=delivery.message_id, delivery_id=delivery.id)
+    return True
 
 
 def _within_limits(session: Session, delivery_id: str, message_id: str, now: float) -> bool:

@@ -18,12 +18,16 @@ from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from restante.access import CodeWay, NoticeForm
+from restante.access import CodeWay, NoticeForm, Proof
+from restante.receipts import Receipt
+from restante.reply import ReplyTo
 from restante.routing import Route
-from restante.store import audit
+from restante.store import audit, receipts
 from restante.store.approval import agreed
 from restante.store.blobs import destroy_blob, put_blob
 from restante.store.engine import Store, new_id
+from restante.store.epochs import lock_key
+from restante.store.jobs import job_row
 from restante.store.models import (
     LIVE_STATES,
     AuditRecord,
@@ -38,6 +42,7 @@ from restante.store.models import (
     OutboxState,
     PickupSession,
 )
+from restante.store.reply_content import erase_replies
 from restante.store.rows import put_rows
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey, Opener, Sealer
@@ -103,7 +108,8 @@ class HoldRequest:
     ``chunks`` gives the sealed chunks of ``size`` plain bytes, afresh at each call.  ``summary`` is sealed with
     ``key`` as the note "summary".  ``fingerprint`` is the same for a retry of the same message.
     ``mail_parameters`` are the client's ESMTP parameters of MAIL.  Times are Unix seconds.  What was held longer than
-    ``retry_seconds`` ago is not what is being retried, but the same message sent again on purpose.
+    ``retry_seconds`` ago is not what is being retried, but the same message sent again on purpose.  Its sender may
+    have it kept until ``extend_until``.
     """
 
     fingerprint: bytes
@@ -126,6 +132,9 @@ class HoldRequest:
     retry_seconds: float = math.inf
     code_way: CodeWay = CodeWay.SENDER
     notice: NoticeForm = NoticeForm.LINK
+    reply: ReplyTo = ReplyTo.SENDER
+    enrolled: bool = True
+    extend_until: float = 0
 
 
 def hold(store: Store, vault: Sealer, worker: Sealer, request: HoldRequest, *, actor: str, now: float) -> str:
@@ -186,12 +195,14 @@ def _salted(fingerprint: bytes, salt: str) -> bytes:
 
 
 def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldRequest, actor: str, now: float) -> str:
+    request = replace(request, key=lock_key(session, request.key, now))
     put_blob(session, request.key, vault, request.size, request.chunks())
     message_id = new_id()
     message = {
         "id": message_id,
         "created_at": now,
         "expires_at": request.expires_at,
+        "extend_until": request.extend_until or None,
         "sender": request.sender,
         "header_message_id": request.header_message_id,
         "fingerprint": request.fingerprint,
@@ -204,6 +215,8 @@ def _insert(session: Session, vault: Sealer, worker: Sealer, request: HoldReques
         "four_eyes": request.four_eyes,
         "code_way": request.code_way,
         "notice": request.notice,
+        "reply": request.reply,
+        "enrolled": request.enrolled,
         "summary": request.summary,
     }
     put_rows(session, Message, [message])
@@ -297,19 +310,7 @@ def queue_job(
     sealed: bytes | None = None,
 ) -> None:
     """Add a job for the worker, due at once, in the caller's transaction."""
-    job = {
-        "id": new_id(),
-        "kind": kind,
-        "message_id": message_id,
-        "payload": payload,
-        "sealed": sealed,
-        "state": OutboxState.PENDING,
-        "attempts": 0,
-        "created_at": now,
-        "due_at": now,
-        "last_error": "",
-    }
-    put_rows(session, OutboxJob, [job])
+    put_rows(session, OutboxJob, [job_row(kind, message_id, payload, now, sealed=sealed)])
 
 
 def _move(
@@ -326,8 +327,11 @@ def _move(
     # PostgreSQL lets two copies of one message finish side by side; each must see the other's end.
     session.execute(select(Message.id).join(Delivery).where(Delivery.id == delivery_id).with_for_update(of=Message))
     allowed = [state for state, following in TRANSITIONS.items() if to in following and only_from in (None, state)]
+    thawed = [Delivery.frozen_at.is_(None)] if to == S.OPENED else []
     changed = session.execute(
-        update(Delivery).where(Delivery.id == delivery_id, Delivery.state.in_(allowed)).values(state=to, changed_at=now)
+        update(Delivery)
+        .where(Delivery.id == delivery_id, Delivery.state.in_(allowed), *thawed)
+        .values(state=to, changed_at=now)
     )
     if not isinstance(changed, CursorResult) or changed.rowcount != 1:
         raise IllegalTransition(delivery_id, to)
@@ -337,6 +341,7 @@ def _move(
     audit.record(session, now, actor, f"became-{to}", message_id=delivery.message_id, delivery_id=delivery_id, **detail)
     if to not in LIVE_STATES:
         _revoke_links(session, delivery_id, now)
+        erase_replies(session, delivery_id, delivery.message_id, now=now)
         _destroy_when_finished(session, delivery.message_id)
     return delivery
 
@@ -425,9 +430,13 @@ def recall(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
         _move(session, delivery_id, S.RECALLED, actor, now)
 
 
-def opened(session: Session, delivery_id: str, *, now: float) -> None:
-    """The recipient won the claim on a link: held or opened → opened, within the claim's own transaction."""
-    _move(session, delivery_id, S.OPENED, "recipient", now)
+def opened(session: Session, delivery_id: str, *, now: float, proof: Proof = Proof.NUMBER) -> None:
+    """The recipient won the claim on a link: held or opened → opened, within the claim's own transaction.
+
+    Never a frozen copy (:mod:`restante.store.freezing`).  The sender is told of the first opening.
+    """
+    delivery = _move(session, delivery_id, S.OPENED, "recipient", now, proof=proof)
+    receipts.note(session, Receipt.OPENED, delivery.message_id, delivery_id, now)
 
 
 def handed_over(store: Store, job_id: str, taken: Sequence[str], refused: dict[str, str], *, now: float) -> None:
@@ -481,14 +490,16 @@ def notice_failed(store: Store, job_id: str, delivery_ids: Sequence[str], error:
 def expire_due(store: Store, *, now: float, limit: int = 200) -> int:
     """Expire what has waited too long, at most ``limit`` deliveries in one transaction; how many were expired."""
     with store.write() as session:
-        due = session.scalars(
-            select(Delivery.id)
+        due = session.execute(
+            select(Delivery.id, Delivery.message_id, Delivery.state)
             .join(Message)
             .where(Message.expires_at <= now, Delivery.state.in_(list(EXPIRING)))
             .order_by(Delivery.message_id)
             .limit(limit)
         ).all()
-        for delivery_id in due:
+        for delivery_id, message_id, state in due:
             with suppress(IllegalTransition):  # somebody was first: then it needs no expiry any more
                 _move(session, delivery_id, S.EXPIRED, "worker", now)
+                if state != S.OPENED:
+                    receipts.note(session, Receipt.EXPIRED, message_id, delivery_id, now, was=state)
     return len(due)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
-from restante.access import CodeWay, NoticeForm
+from restante.access import CodeWay, NoticeForm, Proof
+from restante.reply import ReplyTo
 from restante.store import audit, holding
 from restante.store.blobs import require_readable
 from restante.store.engine import Store, new_id
@@ -80,7 +81,7 @@ class LiveLink:
 
 @dataclass(frozen=True, slots=True)
 class Pickup:
-    """An open pickup window.  ``key`` opens the message and nothing else."""
+    """An open pickup window.  ``key`` opens the message and nothing else; ``proof`` is what it was opened with."""
 
     delivery_id: str
     message_id: str
@@ -93,6 +94,13 @@ class Pickup:
     summary: bytes = field(repr=False)
     key: DataKey = field(repr=False)
     view_only: bool = False
+    reply: ReplyTo = ReplyTo.SENDER
+    proof: str = ""
+
+    @property
+    def may_reply(self) -> bool:
+        """Whether the rule allows a reply, and there is somebody to get it."""
+        return self.reply is not ReplyTo.NONE and bool(self.sender)
 
 
 def mint_link(
@@ -110,15 +118,16 @@ def mint_link(
 
     An access code that the sender was given before stays valid unless ``new_code``: a fresh link needs no second
     telephone call.  ``phrase`` is the hash of the agreed phrase, for that ``way``.  A notice without a link always
-    needs a code.
+    needs a code.  Where the recipient signs in, there is neither link nor code, whatever else is asked for.
     """
+    form = NoticeForm.NUMBER if way is CodeWay.ENROLLED else form
     token = mint_token() if form is NoticeForm.LINK else mint_reference()
     number = mint_number() if form is NoticeForm.LINK else token
-    needs_code = needs_code or form is NoticeForm.NUMBER
+    needs_code = (needs_code or form is NoticeForm.NUMBER) and way is not CodeWay.ENROLLED
     code: str | None = None
     with store.write() as session:
         delivery = session.get(Delivery, delivery_id, with_for_update=True)  # two at once would leave two live links
-        if delivery is None or delivery.state not in PICKABLE:
+        if delivery is None or delivery.state not in PICKABLE or delivery.frozen_at is not None:
             return None
         hashed = phrase if way is CodeWay.PHRASE else None
         if way is CodeWay.SENDER and not new_code:
@@ -158,7 +167,7 @@ def _supersede_by(session: Session, link: Link, message_id: str, *, new_code: bo
         message_id=message_id,
         delivery_id=link.delivery_id,
         code=code,
-        way=link.code_way if link.code_hash else "none",
+        way=link.code_way if link.code_hash or link.code_way == CodeWay.ENROLLED else "none",
     )
 
 
@@ -180,6 +189,33 @@ def code_went_to_sender(store: Store, link_id: str, *, now: float) -> None:
         audit.record(session, now, "worker", "code-went-to-sender", message_id=message_id, delivery_id=link.delivery_id)
 
 
+def renew_code(store: Store, delivery_id: str, *, actor: str, now: float) -> str:
+    """A new access code in the place of the latest one, for a link that is live and for fresh ones; the old is worth
+    nothing.  Whoever asked for it passes it on.  Raises :class:`NoSuchLink` where no code is asked for.
+    """
+    code = mint_code()
+    hashed = code_hash(code)  # before the transaction: it takes its time
+    latest = (
+        select(Link.id)
+        .where(Link.delivery_id == delivery_id, Link.code_hash.is_not(None))
+        .order_by(Link.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    open_to_it = select(Delivery.id).where(Delivery.state.in_(PICKABLE), Delivery.frozen_at.is_(None))
+    with store.write() as session:
+        changed = session.execute(
+            update(Link)
+            .where(Link.id == latest, Link.delivery_id.in_(open_to_it))
+            .values(code_hash=hashed, code_way=CodeWay.SENDER)
+        )
+        if not isinstance(changed, CursorResult) or changed.rowcount != 1:
+            raise NoSuchLink
+        message_id = session.get_one(Delivery, delivery_id).message_id
+        audit.record(session, now, actor, "renewed-code", message_id=message_id, delivery_id=delivery_id)
+    return code
+
+
 def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
     """The link behind ``token`` if it could be opened now.  Changes nothing.  Raises :class:`NoSuchLink`."""
     with store.read() as session:
@@ -191,13 +227,14 @@ def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
                 Link.state == LinkState.LIVE,
                 Link.expires_at > now,
                 Delivery.state.in_(PICKABLE),
+                Delivery.frozen_at.is_(None),
             )
         ).one_or_none()
     if row is None:
         raise NoSuchLink
     link, recipient = row
     if link.code_hash is None and link.number_hash is None:
-        raise NoSuchLink  # of a time when an address was typed: a fresh link has a number
+        raise NoSuchLink  # for who signs in; or of a time when an address was typed: a fresh link has a number
     return LiveLink(
         link_id=link.id,
         delivery_id=link.delivery_id,
@@ -220,49 +257,66 @@ def is_code(link: LiveLink | None, typed: str) -> bool:
 
 
 def claim(
-    store: Store, vault: Opener, link_id: str, *, window_seconds: float, now: float, secret: str | None = None
+    store: Store,
+    vault: Opener,
+    link_id: str,
+    *,
+    window_seconds: float,
+    now: float,
+    secret: str | None = None,
+    proof: Proof = Proof.NUMBER,
 ) -> str:
     """Open the link, once: returns the secret of the pickup window that was created, for the winner's cookie.
 
     ``secret``, where given, is one that only the browser in question can name again: when the answer to its first
     try is lost, it finds its window by :func:`holds_window`.  The caller has checked the access code, or that a person
-    is there.  Raises :class:`NoSuchLink` when someone was first or the time is over, ``CannotOpen`` when the message
-    cannot be decrypted; the link is then still live.
+    is there, and says so by ``proof``.  Raises :class:`NoSuchLink` when someone was first or the time is over,
+    ``CannotOpen`` when the message cannot be decrypted; the link is then still live.
     """
     secret = secret or mint_token()
     with store.write() as session:
-        won = session.execute(
-            update(Link)
-            .where(Link.id == link_id, Link.state == LinkState.LIVE, Link.expires_at > now)
-            .values(state=LinkState.USED, used_at=now)
-        )
-        if not isinstance(won, CursorResult) or won.rowcount != 1:
-            raise NoSuchLink
-        link = session.get_one(Link, link_id)
-        try:
-            holding.opened(session, link.delivery_id, now=now)
-        except holding.IllegalTransition:
-            raise NoSuchLink from None
-        delivery = session.get_one(Delivery, link.delivery_id)
-        message = session.get_one(Message, delivery.message_id)
-        key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
-        key.open_note(message.summary, "summary")
-        require_readable(session, key, message.size)
-        session.add(
-            PickupSession(
-                id=new_id(),
-                secret_hash=token_hash(secret),
-                link_id=link_id,
-                delivery_id=link.delivery_id,
-                opened_at=now,
-                ends_at=min(now + window_seconds, message.expires_at),
-            )
-        )
+        claim_within(session, vault, link_id, window_seconds=window_seconds, now=now, secret=secret, proof=proof)
     return secret
 
 
-def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pickup:
-    """The open pickup window behind a cookie.
+def claim_within(
+    session: Session, vault: Opener, link_id: str, *, window_seconds: float, now: float, secret: str, proof: Proof
+) -> None:
+    """What :func:`claim` does, in the caller's transaction, which whatever is raised must undo."""
+    won = session.execute(
+        update(Link)
+        .where(Link.id == link_id, Link.state == LinkState.LIVE, Link.expires_at > now)
+        .values(state=LinkState.USED, used_at=now)
+    )
+    if not isinstance(won, CursorResult) or won.rowcount != 1:
+        raise NoSuchLink
+    link = session.get_one(Link, link_id)
+    try:
+        holding.opened(session, link.delivery_id, proof=proof, now=now)
+    except holding.IllegalTransition:
+        raise NoSuchLink from None
+    delivery = session.get_one(Delivery, link.delivery_id)
+    message = session.get_one(Message, delivery.message_id)
+    key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
+    key.open_note(message.summary, "summary")
+    require_readable(session, key, message.size)
+    session.add(
+        PickupSession(
+            id=new_id(),
+            secret_hash=token_hash(secret),
+            link_id=link_id,
+            delivery_id=link.delivery_id,
+            opened_at=now,
+            ends_at=min(now + window_seconds, message.expires_at),
+            proof=proof,
+        )
+    )
+
+
+def find_pickup(
+    store: Store, vault: Opener, secret: str, *, now: float, late_seconds: float = 0, window_seconds: float = 0
+) -> Pickup:
+    """The open pickup window behind a cookie, or one of ``window_seconds`` that ended by itself ``late_seconds`` ago.
 
     Raises :class:`NoPickup`, also after expiry or recall, and ``CannotOpen``.
     """
@@ -273,9 +327,11 @@ def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pick
             .join(Message, Message.id == Delivery.message_id)
             .where(
                 PickupSession.secret_hash == token_hash(secret),
-                PickupSession.ends_at > now,
+                PickupSession.ends_at > now - late_seconds,
+                or_(PickupSession.ends_at > now, PickupSession.ends_at >= PickupSession.opened_at + window_seconds),
                 Message.expires_at > now,
                 Delivery.state == DeliveryState.OPENED,
+                Delivery.frozen_at.is_(None),
             )
         ).one_or_none()
         if row is None:
@@ -294,6 +350,8 @@ def find_pickup(store: Store, vault: Opener, secret: str, *, now: float) -> Pick
         summary=key.open_note(message.summary, "summary"),
         key=key,
         view_only=message.view_only,
+        reply=ReplyTo(message.reply),
+        proof=window.proof,
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -82,14 +83,52 @@ class JobKind(StrEnum):
     HANDOVER = "handover"  # give the message to the MTA for mandatory TLS
     HEAL = "heal"  # deliver a copy that waits unopened, once its domain was seen with TLS twice
     TELL_REJECTED = "tell-rejected"  # tell the sender that a reviewer or a rule refused
+    REPLY = "reply"  # send what a recipient wrote in the portal
+    RECEIPT = "receipt"  # tell the sender, or the operator, what became of one copy
+
+
+class ReplyState(StrEnum):
+    """Where a recipient's reply is.  Only a draft and a queued reply have content."""
+
+    DRAFT = "draft"
+    QUEUED = "queued"  # the worker will send it
+    SENT = "sent"
+    FAILED = "failed"  # the MTA would not have it; kept sealed until the message ends
+    ERASED = "erased"  # the message ended before it was sent
+
+
+class Epoch(Base):
+    """A span of time in which shares are sealed to one key, whose private half only the key ring has.
+
+    Nobody seals to it after ``seals_until``, nor once ``closed_at`` is set.
+    """
+
+    __tablename__ = "epochs"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    public_key: Mapped[bytes]
+    opened_at: Mapped[float]
+    seals_until: Mapped[float]
+    closed_at: Mapped[float | None]
+
+
+class Erasure(Base):
+    """A blob whose data key was destroyed here, and whose share is still to be erased from the key ring."""
+
+    __tablename__ = "erasures"
+    blob_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    epoch_id: Mapped[str] = mapped_column(ID)
 
 
 class Blob(Base):
-    """Sealed bytes.  ``wrapped_key`` is NULL once destroyed; then nothing opens it."""
+    """Sealed bytes.  ``wrapped_key`` is NULL once destroyed; then nothing opens it.
+
+    ``epoch_id`` is NULL where the key is not locked: it opens without the key ring, in old backups too.
+    """
 
     __tablename__ = "blobs"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     key_id: Mapped[str] = mapped_column(String(32))
+    epoch_id: Mapped[str | None] = mapped_column(ID, index=True)
     wrapped_key: Mapped[bytes | None]
     size: Mapped[int] = mapped_column(BigInteger)
 
@@ -107,13 +146,14 @@ class Message(Base):
     """A message of which at least one recipient's copy is or was ours.
 
     ``fingerprint`` is keyed: it recognises a retry and tells nothing to who has only the database.  ``summary`` is
-    sealed JSON: subject, attachments' names, findings.
+    sealed JSON: subject, attachments' names, findings.  ``extend_until`` is as long as its sender may have it kept.
     """
 
     __tablename__ = "messages"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     created_at: Mapped[float]
     expires_at: Mapped[float] = mapped_column(index=True)
+    extend_until: Mapped[float | None]
     sender: Mapped[str] = mapped_column(Text)
     header_message_id: Mapped[str] = mapped_column(Text)
     fingerprint: Mapped[bytes] = mapped_column(unique=True)
@@ -126,6 +166,8 @@ class Message(Base):
     four_eyes: Mapped[bool] = mapped_column(default=False, server_default=false())
     code_way: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
     notice: Mapped[str] = mapped_column(String(16), default="link", server_default="link")
+    reply: Mapped[str] = mapped_column(String(16), default="sender", server_default="sender")
+    enrolled: Mapped[bool] = mapped_column(default=True, server_default=true())
     summary: Mapped[bytes]
 
     blob: Mapped[Blob] = relationship()
@@ -135,7 +177,8 @@ class Message(Base):
 class Delivery(Base):
     """One recipient's copy of a message.
 
-    ``approved_by`` is the first of two reviewers where the message needs two; NULL until then.
+    ``approved_by`` is the first of two reviewers where the message needs two; NULL until then.  While ``frozen_at`` is
+    set, nobody opens it (:mod:`restante.store.freezing`).
     """
 
     __tablename__ = "deliveries"
@@ -154,6 +197,7 @@ class Delivery(Base):
     changed_at: Mapped[float]
     approved_by: Mapped[str | None] = mapped_column(String(80))
     approved_at: Mapped[float | None]
+    frozen_at: Mapped[float | None]
 
     message: Mapped[Message] = relationship(back_populates="deliveries")
 
@@ -193,7 +237,7 @@ class Link(Base):
 class FreshAsk(Base):
     """Somebody asked for a fresh link.  Whether there is one to send, the worker finds out: the portal must not show.
 
-    ``number_hash`` is NULL where the notice had no link.
+    ``number_hash`` is NULL where the notice had no link.  ``by_code``: they can no longer sign in, and want a code.
     """
 
     __tablename__ = "fresh_asks"
@@ -201,6 +245,7 @@ class FreshAsk(Base):
     token_hash: Mapped[bytes]
     number_hash: Mapped[bytes | None]
     asked_at: Mapped[float]
+    by_code: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class AgreedPhrase(Base):
@@ -214,7 +259,10 @@ class AgreedPhrase(Base):
 
 
 class PickupSession(Base):
-    """The pickup window: one browser may read until ``ends_at``."""
+    """The pickup window: one browser may read until ``ends_at``.
+
+    ``proof`` is what it was opened with (:class:`restante.access.Proof`); empty for those of an earlier release.
+    """
 
     __tablename__ = "pickup_sessions"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -223,6 +271,132 @@ class PickupSession(Base):
     delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
     opened_at: Mapped[float]
     ends_at: Mapped[float]
+    proof: Mapped[str] = mapped_column(String(16), default="", server_default="")
+
+
+class Enrolment(Base):
+    """That a recipient has set a way to sign in (:mod:`restante.store.enrolments`).
+
+    ``address_hash`` is keyed; ``address`` and ``greeting`` are sealed to portal and worker; ``password``, the slow hash
+    of a password with the key of its one-time codes, to the portal alone.  ``proof`` is what the enrolment rests on,
+    ``user_handle`` what passkeys call it, ``last_step`` the step of the latest one-time code that was used.
+    """
+
+    __tablename__ = "enrolments"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    address_hash: Mapped[bytes] = mapped_column(unique=True)
+    address: Mapped[bytes]
+    proof: Mapped[str] = mapped_column(String(16))
+    user_handle: Mapped[bytes]
+    greeting: Mapped[bytes | None]
+    password: Mapped[bytes | None]
+    last_step: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float]
+
+
+class Passkey(Base):
+    """A passkey of an enrolled recipient.  ``sealed`` holds its public key, sealed to the portal alone."""
+
+    __tablename__ = "passkeys"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    enrolment_id: Mapped[str] = mapped_column(ForeignKey("enrolments.id", ondelete="CASCADE"), index=True)
+    credential_hash: Mapped[bytes] = mapped_column(unique=True)
+    sealed: Mapped[bytes]
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float]
+
+
+class RecipientSession(Base):
+    """A signed-in browser of an enrolled recipient; ended on the server, not by the cookie."""
+
+    __tablename__ = "recipient_sessions"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    enrolment_id: Mapped[str] = mapped_column(ForeignKey("enrolments.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float]
+    ends_at: Mapped[float]
+
+
+class SpentChallenge(Base):
+    """A challenge to a passkey that was answered, until it would be out of date: no answer counts twice."""
+
+    __tablename__ = "spent_challenges"
+    challenge_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    ends_at: Mapped[float] = mapped_column(index=True)
+
+
+class SenderLink(Base):
+    """The way of a message's sender to the page about it.  Only hashes of token and number are kept.
+
+    ``sender_digest`` is the sender's address, keyed: by it the page finds the sender's preferences.
+    """
+
+    __tablename__ = "sender_links"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    number_hash: Mapped[bytes]
+    sender_digest: Mapped[bytes]
+    created_at: Mapped[float]
+
+
+class SenderSession(Base):
+    """One browser in which the sender may see and steer a message until ``ends_at``."""
+
+    __tablename__ = "sender_sessions"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    link_id: Mapped[str] = mapped_column(ForeignKey("sender_links.id"), index=True)
+    opened_at: Mapped[float]
+    ends_at: Mapped[float]
+
+
+class ReceiptNote(Base):
+    """Something happened to a copy of which its sender is told, once for each ``occasion``."""
+
+    __tablename__ = "receipts"
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), primary_key=True)
+    event: Mapped[str] = mapped_column(String(16), primary_key=True)
+    occasion: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[float]
+
+
+class SenderPreference(Base):
+    """Which receipts a sender wants by mail, by name and apart by commas.  The address is only here as keyed digest."""
+
+    __tablename__ = "sender_preferences"
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    mailed: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[float]
+
+
+class Reply(Base):
+    """What a recipient writes back.
+
+    Of a draft, ``wrapped_key`` is a data key, sealed with that of the message, and ``text`` a note under it.  Of a
+    queued reply, ``blob_id`` names the finished mail, sealed to the worker.
+    """
+
+    __tablename__ = "replies"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    wrapped_key: Mapped[bytes | None]
+    text: Mapped[bytes | None]
+    blob_id: Mapped[str | None] = mapped_column(ForeignKey("blobs.id"))
+    created_at: Mapped[float]
+    changed_at: Mapped[float]
+
+
+class ReplyFile(Base):
+    """A file of a draft: a blob whose key is sealed with the draft's; ``about`` holds its name and kind, sealed."""
+
+    __tablename__ = "reply_files"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    reply_id: Mapped[str] = mapped_column(ForeignKey("replies.id"), index=True)
+    number: Mapped[int] = mapped_column(Integer)
+    blob_id: Mapped[str] = mapped_column(ForeignKey("blobs.id"), unique=True)
+    about: Mapped[bytes]
 
 
 class OutboxJob(Base):

@@ -14,8 +14,9 @@ from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from restante.access import CodeWay, NoticeForm
+from restante.receipts import Receipt
 from restante.store.engine import Store
-from restante.store.models import Delivery, Message, OutboxJob, OutboxState
+from restante.store.models import Delivery, Message, OutboxJob, OutboxState, ReceiptNote
 
 LEASE_SECONDS = 900
 
@@ -35,7 +36,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One recipient's copy as a notice speaks of it."""
+    """One recipient's copy as a notice speaks of it.
+
+    ``suspected``: the recipient has said once that somebody else opened it.
+    """
 
     delivery_id: str
     recipient: str
@@ -43,6 +47,7 @@ class Copy:
     route: str
     state: str
     reason: str
+    suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,17 @@ class Case:
     always_code: bool
     code_way: CodeWay
     notice: NoticeForm
+    enrolled: bool
     blob_id: str
     size: int
     copies: tuple[Copy, ...]
 
-    def needs_code(self, *, tls: bool) -> bool:
-        """Whether an access code is asked for, where the notice goes under enforced TLS, or does not."""
-        return self.always_code or not tls or self.notice is NoticeForm.NUMBER
+    def needs_code(self, copy: Copy, *, tls: bool) -> bool:
+        """Whether an access code is asked for, where the notice goes under enforced TLS, or does not.
+
+        Once somebody else has opened a copy, its recipient's mailbox proves nothing any more.
+        """
+        return self.always_code or not tls or self.notice is NoticeForm.NUMBER or copy.suspected
 
     def copy(self, delivery_id: str) -> Copy | None:
         """The copy with this delivery id."""
@@ -101,7 +110,8 @@ def load_case(store: Store, message_id: str) -> Case:
     """What a job needs to know of its message."""
     with store.read() as session:
         message = session.get_one(Message, message_id)
-        copies = tuple(_copy(row) for row in _deliveries(session, message_id))
+        suspected = _suspected(session, message_id)
+        copies = tuple(_copy(row, suspected=row.id in suspected) for row in _deliveries(session, message_id))
     return Case(
         message_id=message.id,
         sender=message.sender,
@@ -113,6 +123,7 @@ def load_case(store: Store, message_id: str) -> Case:
         always_code=message.always_code,
         code_way=CodeWay(message.code_way),
         notice=NoticeForm(message.notice),
+        enrolled=message.enrolled,
         blob_id=message.blob_id,
         size=message.size,
         copies=copies,
@@ -123,8 +134,13 @@ def _deliveries(session: Session, message_id: str) -> Sequence[Delivery]:
     return session.scalars(select(Delivery).where(Delivery.message_id == message_id).order_by(Delivery.recipient)).all()
 
 
-def _copy(row: Delivery) -> Copy:
-    return Copy(row.id, row.recipient, row.domain, row.route, row.state, row.reason)
+def _suspected(session: Session, message_id: str) -> frozenset[str]:
+    noted = select(ReceiptNote.delivery_id).join(Delivery).where(Delivery.message_id == message_id)
+    return frozenset(session.scalars(noted.where(ReceiptNote.event == Receipt.NOT_ME)))
+
+
+def _copy(row: Delivery, *, suspected: bool) -> Copy:
+    return Copy(row.id, row.recipient, row.domain, row.route, row.state, row.reason, suspected)
 
 
 def finish(store: Store, job_id: str) -> None:

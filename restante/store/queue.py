@@ -85,6 +85,9 @@ class QueuePage:
     after: Cursor | None
 
 
+GAVE_REASON = "asked-to-read"
+
+
 @dataclass(frozen=True, slots=True)
 class SiblingDelivery:
     """One recipient's copy of the message under review."""
@@ -122,6 +125,7 @@ class Review:
     summary: bytes = field(repr=False)
     four_eyes: bool = False
     approved_by: str | None = None
+    frozen_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,7 @@ def review(store: Store, delivery_id: str) -> Review:
             summary=message.summary,
             four_eyes=message.four_eyes,
             approved_by=delivery.approved_by,
+            frozen_at=delivery.frozen_at,
         )
 
 
@@ -251,6 +256,26 @@ def record_view(store: Store, seen: Review, *, actor: str, now: float, part: int
     action, detail = ("viewed", {}) if part is None else ("downloaded", {"part": part})
     with store.write() as session:
         audit.record(session, now, actor, action, message_id=seen.message_id, delivery_id=seen.delivery_id, **detail)
+
+
+def give_reason(store: Store, seen: Review, *, actor: str, reason: str, now: float) -> None:
+    """Keep why a reviewer wants to see the content, before it is shown."""
+    ids = {"message_id": seen.message_id, "delivery_id": seen.delivery_id}
+    with store.write() as session:
+        audit.record(session, now, actor, GAVE_REASON, **ids, reason=reason)
+
+
+def gave_reason(store: Store, seen: Review, *, actor: str, since: float) -> bool:
+    """Whether that reviewer has given a reason to see this copy since then."""
+    query = select(AuditRecord.id).where(
+        AuditRecord.message_id == seen.message_id,
+        AuditRecord.delivery_id == seen.delivery_id,
+        AuditRecord.actor == actor,
+        AuditRecord.action == GAVE_REASON,
+        AuditRecord.at >= since,
+    )
+    with store.read() as session:
+        return session.scalar(query.limit(1)) is not None
 
 
 def audit_page(

@@ -25,6 +25,7 @@ COMMANDS = (
     "dictionary",
     "doctor",
     "domain",
+    "enrolled",
     "explain",
     "init",
     "milter",
@@ -33,6 +34,7 @@ COMMANDS = (
     "portal",
     "postfix",
     "replay",
+    "ring",
     "sendmail",
     "worker",
 )

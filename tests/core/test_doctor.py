@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ from restante.init import Answers, initialise
 from restante.postconf import Postconf
 from restante.postfix import Site, milters, render, site_of
 from restante.settings import Settings, load_settings
+from restante.store import epochs
+from restante.store.engine import Store
 from restante.store.migrate import upgrade
+from restante.store.ring import KeyRing
 from restante.tls import netstring
 
 
@@ -81,6 +85,7 @@ def installation(tmp_path: Path) -> Installation:
         ),
     )
     upgrade(found.settings.database)
+    KeyRing.create(found.settings.ring_path)
     _configure_postfix(found, queue)
     return found
 
@@ -224,6 +229,28 @@ def _old_schema(found: Installation) -> None:
     upgrade(found.settings.database, "base")
 
 
+def _ring_beside_the_database(found: Installation) -> None:
+    with found.settings_path.open("a") as file:
+        file.write(f'[ring]\npath = "{found.folder}/ring/ring.db"\n')
+    KeyRing.create(found.settings.ring_path)
+
+
+def _ring_of_another(found: Installation) -> None:
+    _tended(found, KeyRing.create(found.folder / "other" / "ring.db"), time.time())
+
+
+def _damaged_ring(found: Installation) -> None:
+    ring = KeyRing(found.settings.ring_path)
+    _tended(found, ring, time.time())
+    ring.path.write_bytes(bytes(4096))
+
+
+def _tended(found: Installation, ring: KeyRing, now: float) -> None:
+    store = Store(found.settings.database)
+    epochs.tend(store, ring, use=True, seconds=3600, now=now)
+    store.close()
+
+
 def _exposed_key(found: Installation) -> None:
     (found.settings.credentials / Credential.VAULT).chmod(0o644)
 
@@ -342,6 +369,16 @@ MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
         "database-unreachable",
         lambda found: _edit_settings(found.settings.database, f"postgresql+psycopg://x@/x?host={found.folder}")(found),
     ),
+    "ring lost": ("ring-missing", lambda found: found.settings.ring_path.unlink()),
+    "ring readable by others": ("ring-exposed", lambda found: found.settings.ring_path.chmod(0o644)),
+    "ring in a folder for everybody": ("ring-exposed", lambda found: found.settings.ring_path.parent.chmod(0o755)),
+    "ring where the database is": ("ring-not-separate", _ring_beside_the_database),
+    "ring of another database": ("ring-of-another", _ring_of_another),
+    "ring damaged": ("ring-unreadable", _damaged_ring),
+    "ring that nobody tends": (
+        "ring-not-tended",
+        lambda found: _tended(found, KeyRing(found.settings.ring_path), time.time() - 7200),
+    ),
     "key readable by others": ("key-exposed", _exposed_key),
     "key missing": ("key-missing", lambda found: (found.settings.credentials / Credential.ROUTE).unlink()),
     "key garbled": ("key-bad", lambda found: (found.settings.credentials / Credential.ROUTE).write_bytes(b"x")),
@@ -426,6 +463,7 @@ def test_the_command_prints_the_wiring(installation: Installation) -> None:
         assert os.fspath(path) in result.output
     for part in (wiring.main_cf_text, wiring.master_cf, *wiring.master_options):
         assert part in result.output
+
 
 @pytest.mark.behaviour("N5")
 @pytest.mark.parametrize(

@@ -56,6 +56,14 @@ def test_the_milter_has_no_network() -> None:
     assert _lines("restante-milter.service", "PrivateNetwork") == ["yes"]
 
 
+def test_the_worker_alone_writes_the_key_ring() -> None:
+    ring = "/var/lib/restante-ring"
+    writers = [unit for unit in GRANTED if any(ring in paths for paths in _lines(unit, "ReadWritePaths"))]
+    assert writers == ["restante-worker.service"]
+    assert _lines("restante-milter.service", "InaccessiblePaths") == [f"-{ring}"]
+    assert _lines("restante-portal.service", "SupplementaryGroups") == ["restante-ring"]
+
+
 def test_users_and_folders_are_made(tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     etc.mkdir()
@@ -72,6 +80,8 @@ def test_users_and_folders_are_made(tmp_path: Path) -> None:
     members = {name: set(rest.split(":")[-1].split(",")) for name, rest in groups.items()}
     assert members["restante-mta"] == {"postfix", "restante-milter", "restante-worker"}
     assert members["restante"] == {"restante-milter", "restante-worker", "restante-portal"}
+    assert members["restante-ring"] == {"restante-worker", "restante-portal"}
+    assert stat.S_IMODE((tmp_path / "var/lib/restante-ring").stat().st_mode) == 0o2750
     assert stat.S_IMODE((tmp_path / "etc/restante/credentials").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "var/lib/restante").stat().st_mode) == 0o2770
     assert stat.S_IMODE((tmp_path / "var/spool/postfix/restante").stat().st_mode) == 0o2770

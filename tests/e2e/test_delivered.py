@@ -10,7 +10,8 @@ import pytest
 
 from restante.store import delivered
 from restante.store.delivered import Delivered
-from tests.e2e.world import PROVE, World
+from tests.e2e.visitor import text_of
+from tests.e2e.world import PROVE, SENDER, World
 from tests.lab.services import Service
 from tests.lab.waiting import wait_until
 
@@ -52,6 +53,21 @@ def test_the_operator_sees_how_each_copy_was_delivered(reading: World) -> None:
     assert len(looked_up("--message-id", str(message["Message-ID"]))) == 2
     assert looked_up("--recipient", f"dora@{clear.domain}") == []  # not a copy that had to go by TLS
     assert "clear-delivery" not in reading.audit()
+
+
+@pytest.mark.behaviour("S1")
+def test_the_sender_is_told_of_a_notice_that_the_recipients_server_refuses(reading: World) -> None:
+    peer = reading.peer("clear", rcpt_code=550)
+    recipient = f"frank@{peer.domain}"
+    reading.post(recipient)
+
+    def told() -> list[str]:
+        return [text for one in reading.notices(SENDER) if "did not arrive" in (text := text_of(one))]
+
+    (text,) = wait_until(told, 40, "the sender to be told")
+    assert f"The notice to {recipient} did not arrive: it was refused with status 5." in " ".join(text.split())
+    assert reading.states() == {recipient: "held"}
+    assert reading.audit().count("notice-bounced") == 1
 
 
 @pytest.mark.behaviour("S4")

@@ -16,6 +16,7 @@ import pytest
 from restante.credentials import Credential, read_credential
 from restante.store import holding
 from restante.store.models import DeliveryState
+from restante.store.ring import KeyRing
 from restante.vault import Opener
 from restante_milter.services import worker_sealer
 from tests.e2e.world import SENDER, World, recipients_of, text_of
@@ -258,7 +259,7 @@ def test_fifty_megabytes_are_held_and_released_byte_for_byte_in_little_memory(wo
 def _release(world: World, delivery_id: str) -> None:
     """What the portal does when a reviewer sends a message on."""
     settings = world.services.settings
-    opener = Opener(read_credential(settings.credentials, Credential.VAULT))
+    opener = Opener(read_credential(settings.credentials, Credential.VAULT), KeyRing(settings.ring_path))
     now = time.time()
     holding.release_to_tls(
         world.store, opener, worker_sealer(settings), delivery_id, deadline=now + 600, actor="reviewer", now=now

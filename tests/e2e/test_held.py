@@ -132,6 +132,26 @@ def test_of_fifty_people_at_once_one_opens_the_link(world: World) -> None:
     assert world.audit().count("became-opened") == 1
 
 
+@pytest.mark.behaviour("S2")
+@pytest.mark.behaviour("S3")
+def test_from_the_confirmation_the_sender_sees_and_takes_back_what_was_opened(world: World, waiting: Waiting) -> None:
+    reader = assert_opens(world, waiting)
+    notice = _sender_notice(world, waiting.recipient)
+    path = f"/s/{found[1]}" if (found := re.search(r"/s/([\w-]{43})", text_of(notice))) else ""
+    sender = visitor(world)
+    assert sender.submit(path, f"{path}/open", number=waiting.number).status == 403  # the recipient's, not the sender's
+    opened = sender.submit(path, f"{path}/open", number=number_in(notice))
+    assert opened.status == 303
+    page = sender.get(opened.location).text
+    assert "Opened in the portal" in page
+    assert world.marker not in page
+    delivery = world.wait_until_held(waiting.recipient, DeliveryState.OPENED).delivery_id
+    assert visitor(world).submit(path, "/sent", action="recall", delivery=delivery).status == 403
+    assert sender.submit(path, "/sent", action="recall", delivery=delivery).status == 303
+    assert reader.get("/message").status == 403
+    assert world.states() == {waiting.recipient: DeliveryState.RECALLED}
+
+
 @pytest.mark.behaviour("P2")
 def test_the_browser_that_opened_reloads_and_resumes_and_no_other_does(world: World, waiting: Waiting) -> None:
     browser = assert_opens(world, waiting)

@@ -223,7 +223,10 @@ def test_the_queue_filters_sorts_and_opens_one_of_ten_thousand(world: World, rev
     held = quarantined(world, f"frank@{peer.domain}")
     page = reviewer.get(f"/admin/?text={held.recipient}").text
     assert "about project nightfall" in page
-    shown = reviewer.get(f"/admin/messages/{held.delivery_id}")
+    page = f"/admin/messages/{held.delivery_id}"
+    assert world.marker not in reviewer.get(page).text
+    assert reviewer.submit(page, f"{page}/read", reason="ticket 7").status == 303
+    shown = reviewer.get(page)
     assert world.marker in shown.text
     assert "default-src 'none'" in shown.headers["Content-Security-Policy"]
     assert "viewed" in world.audit()

@@ -7,6 +7,7 @@ import http.client
 import http.cookiejar
 import quopri
 import re
+import secrets
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,7 +19,7 @@ from tests.lab.peers import ReceivedMail
 
 SECONDS = 60
 _FORM_KEY = re.compile(r'name="form_key" value="([^"]+)"')
-_LINK = re.compile(r"https?://[^\s\"<>]+/p/([A-Za-z0-9_-]{20,})")
+_LINK = re.compile(r"https?://[^\s\"<>]+/[ps]/([A-Za-z0-9_-]{20,})")
 _NUMBER = re.compile(r"(?m)^  (\d{3}(?: \d{3})+)$")
 CODE = re.compile(r"\b[2-9A-HJ-NP-TV-Z]{4}-[2-9A-HJ-NP-TV-Z]{4}\b")
 
@@ -76,6 +77,20 @@ class Visitor:
     ) -> Answer:
         """One request, whatever the answer."""
         data = urllib.parse.urlencode(form).encode() if form is not None else None
+        return self._send(method, path, data, headers)
+
+    def upload(self, path: str, form: Mapping[str, str], name: str, content: bytes) -> Answer:
+        """POST a form with a file, as multipart/form-data (RFC 7578)."""
+        boundary = secrets.token_hex(16)
+        fields = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+            for field, value in form.items()
+        )
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+        data = (fields + head).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        return self._send("POST", path, data, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+    def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str] | None) -> Answer:
         address = urllib.parse.urljoin(f"{self.url}/", path)
         request = urllib.request.Request(address, data=data, headers=dict(headers or {}), method=method)
         try:

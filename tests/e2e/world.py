@@ -29,6 +29,7 @@ from restante.store.models import (
     OutboxJob,
     OutboxState,
 )
+from restante.store.ring import KeyRing
 from restante.tls.verdict_client import VerdictClient
 from restante.vault import Opener
 from tests.lab import mail
@@ -266,7 +267,8 @@ class World:
         with self.store.read() as session:
             message = session.get_one(Message, held.message_id)
             blob = session.get_one(Blob, message.blob_id)
-        opener = Opener(read_credential(self.services.settings.credentials, Credential.VAULT))
+        settings = self.services.settings
+        opener = Opener(read_credential(settings.credentials, Credential.VAULT), KeyRing(settings.ring_path))
         key = opener.unwrap(blob.id, blob.wrapped_key)
         return b"".join(BlobReader(self.store, key, blob.size).read())
 

@@ -123,6 +123,7 @@ class RestanteServices:
         argv += ["--organisation", "Restante lab", "--portal-url", f"http://127.0.0.1:{port}"]
         argv += ["--notice-sender", "restante@site.example", "--internal-domain", "site.example"]
         argv += ["--database", self._options.database or f"sqlite:///{self.directory}/restante.db"]
+        argv += ["--set", f"ring.path={self.directory}-ring/ring.db"]
         for name, value in changes.items():
             argv += ["--set", f"{name}={value}"]
         run_command(argv)

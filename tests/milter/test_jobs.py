@@ -19,6 +19,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import update
 
+from restante.enrolment_keys import EnrolmentKeys
 from restante.settings import (
     HostPort,
     NoticeSettings,
@@ -81,7 +82,9 @@ class Mailbox:
 class Office:
     """A store, an MTA that can be up or down, and the worker's jobs."""
 
-    def __init__(self, folder: Path, sms: SmsSettings | None = None, **worker: Any) -> None:
+    def __init__(
+        self, folder: Path, sms: SmsSettings | None = None, keys: EnrolmentKeys | None = None, **worker: Any
+    ) -> None:
         self.holder = Holder(f"sqlite:///{folder}/restante.db")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -103,7 +106,14 @@ class Office:
         opener = self.holder.keys.worker_opener
         internal = frozenset(settings.internal_domains)
         self.runner = JobRunner(
-            settings, self.holder.store, Nobody(), opener, b"s" * 32, lambda _: "", internal.__contains__
+            settings,
+            self.holder.store,
+            Nobody(),
+            opener,
+            b"s" * 32,
+            lambda _: "",
+            internal.__contains__,
+            keys=keys,
         )
         self.mailbox = Mailbox()
 

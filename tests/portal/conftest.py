@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 
 from restante import tokens
 from restante.credentials import Credential, write_credential
+from restante.reply import ReplyTo
 from restante.routing import Route
 from restante.settings import NoticeSettings, PortalSettings, Settings, VaultSettings
 from restante.store import fresh, holding, links, migrate
@@ -72,6 +73,7 @@ class Post:
         vault: Sealer | None = None,
         view_only: bool = False,
         four_eyes: bool = False,
+        reply: ReplyTo = ReplyTo.SENDER,
     ) -> list[str]:
         """Hold a message; the ids of its deliveries in the order of ``recipients``."""
         key = DataKey.fresh(new_id())
@@ -92,6 +94,7 @@ class Post:
             always_code=False,
             view_only=view_only,
             four_eyes=four_eyes,
+            reply=reply,
             deliveries=tuple(
                 holding.NewDelivery(each, each.rpartition("@")[2], Route.PORTAL, state, "no TLS at any MX host")
                 for each in recipients

@@ -42,6 +42,7 @@ listen = "{portal.listen}"
 workers = {portal.workers}
 threads = {portal.threads}
 trusted_proxies = {portal.trusted_proxies}
+reply_max_bytes = {portal.reply_max_bytes}
 [notice]
 sender = "{settings.notice.sender}"
 contact = "{settings.notice.contact}"
@@ -112,13 +113,20 @@ class Visitor:
         self._listen, self._host = settings.portal.listen, settings.portal.url.partition("//")[2]
         self._cookies: dict[str, str] = {}
 
+    def connection(self) -> http.client.HTTPConnection:
+        """A fresh connection."""
+        return http.client.HTTPConnection(self._listen.host, self._listen.port, timeout=60)
+
+    def headers(self) -> dict[str, str]:
+        """What this visitor sends with every request."""
+        return {"Host": self._host, "Cookie": "; ".join(f"{k}={v}" for k, v in self._cookies.items())}
+
     def begin(
         self, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """Send a request; the caller reads the answer and closes the connection."""
-        connection = http.client.HTTPConnection(self._listen.host, self._listen.port, timeout=60)
-        sent = {"Host": self._host, "Cookie": "; ".join(f"{k}={v}" for k, v in self._cookies.items()), **headers}
-        connection.request(method, path, body, sent)
+        connection = self.connection()
+        connection.request(method, path, body, {**self.headers(), **headers})
         response = connection.getresponse()
         for cookie in response.headers.get_all("Set-Cookie") or []:
             name, _, value = cookie.partition(";")[0].partition("=")

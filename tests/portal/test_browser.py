@@ -14,8 +14,8 @@ from sqlalchemy import update
 
 from restante.access import CodeWay, NoticeForm
 from restante.settings import HostPort
-from restante.store import admins, holding
-from restante.store.models import Delivery, DeliveryState
+from restante.store import admins, holding, sender_links
+from restante.store.models import Delivery, DeliveryState, Message
 from restante.tokens import phrase_hash
 from restante.vault import Sealer, generate_keypair
 from tests.portal import letters
@@ -201,8 +201,12 @@ def test_a_whole_review(context: BrowserContext, office: Post) -> None:
     visit.look("queue-done")
     choose("portal", "Release to the portal")
     visit.go(f"/admin/messages/{ids['reject']}")
-    visit.look("message")
+    visit.look("message-not-shown")
     assert page.get_by_text("payment-card").is_visible()
+    assert not page.locator("iframe.letter").count()
+    page.get_by_label("Reason").fill("complaint of the sender, ticket 7")
+    page.get_by_role("button", name="Show the content").click()
+    visit.look("message")
     assert page.frame_locator("iframe.letter").get_by_text("unauffällig").is_visible()
     page.get_by_role("button", name="Reject…").click()
     visit.look("reject")
@@ -442,3 +446,55 @@ def test_sign_in_after_too_many_tries(context: BrowserContext, office: Post) -> 
         _try_to_sign_in(visit, "wrong password", name)
     assert "oo many" in page.get_by_role("alert").inner_text()
     visit.look("sign-in-throttled")
+
+
+@pytest.mark.behaviour("S3")
+def test_a_senders_page_and_a_freeze(context: BrowserContext, office: Post) -> None:
+    people = (RECIPIENT, "otto@patients.example")
+    delivery_ids = office.hold(letters.RICH, recipients=people)
+    with office.store.write() as session:
+        message = session.get_one(Message, session.get_one(Delivery, delivery_ids[0]).message_id)
+        message.extend_until = message.expires_at + 20 * 86_400
+    used = office.link(delivery_ids[0], code=True)
+    assert used.code
+    visit = Visit(context, office, "sender")
+    page = visit.page
+    visit.go(f"/p/{used.token}")
+    page.get_by_label("Access code").fill(used.code)
+    page.get_by_role("button", name="Open the message").click()
+    visit.go(f"/p/{used.token}")  # as whoever finds it used, who has the code
+    context.clear_cookies()
+    visit.go(f"/p/{used.token}")
+    visit.look("used-link")
+    page.get_by_label("Access code or agreed phrase").fill("WRONG")
+    page.get_by_role("button", name="Show when it was opened").click()
+    visit.look("used-link-wrong-code")
+    page.get_by_label("Access code or agreed phrase").fill(used.code)
+    page.get_by_role("button", name="Show when it was opened").click()
+    visit.look("openings")
+    page.get_by_role("button", name="It was not me").click()
+    visit.look("frozen")
+    link = sender_links.mint(office.store, message.id, b"digest", now=office.clock())
+    visit.go(f"/s/{link.token}")
+    visit.look("sender-landing")
+    page.get_by_label("Number of the mail").fill("000 000")
+    page.get_by_role("button", name="Open the page").click()
+    visit.look("sender-wrong-number")
+    page.get_by_label("Number of the mail").fill(link.number)
+    page.get_by_role("button", name="Open the page").click()
+    assert page.get_by_role("heading", name=RECIPIENT).is_visible()
+    visit.look("sender-page")
+    page.get_by_role("button", name="Let it be opened again").click()
+    assert "can open the message again" in page.get_by_role("status").inner_text()
+    page.get_by_role("button", name="New access code").click()
+    visit.look("sender-new-code")
+    page.get_by_label("A recipient replies").check()
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Keep it longer").click()
+    page.get_by_text(f"Recall the copy for {people[1]}").click()
+    page.get_by_role("button", name="Recall it for good").click()
+    visit.look("sender-recalled")
+    assert office.state(delivery_ids[1]) == DeliveryState.RECALLED
+    page.get_by_role("button", name="Close", exact=True).click()
+    visit.go("/sent")
+    visit.look("sender-over")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import re
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from restante.store import admins
+from restante.store import admins, sender_links
+from restante.store.models import Delivery
 from restante_portal import guard
 from restante_portal.application import create_app
 from tests.portal import letters
-from tests.portal.conftest import URL, Browser, Post, make_post, make_settings
+from tests.portal.authenticator import Authenticator
+from tests.portal.conftest import RECIPIENT, URL, Browser, Post, make_post, make_settings
+from tests.portal.test_enrolled import options_of
 
 PASSWORD = "correct horse battery"
+SCRIPTED = ("/sign-in", "/enrol")
+OWN_SCRIPT = '<script src="/static/passkey.js" defer>'
+REPLY_SCRIPT = '<script src="/static/reply.js" defer>'
 
 
 def _everywhere(browser: Browser, post: Post) -> list[Any]:
@@ -37,16 +45,79 @@ def _everywhere(browser: Browser, post: Post) -> list[Any]:
     )
     answers += [browser.get(path) for path in pages]
     answers.append(browser.get("/message.eml", headers={"Range": "bytes=9999999-"}))
+    answers += _of_replying(browser, key)
+    answers += _of_enrolled(browser, post, key)
     admins.add(post.store, "rosa", PASSWORD, now=post.clock())
     answers.append(browser.post("/admin/sign-in", {"name": "rosa", "password": PASSWORD}))
+    answers.append(browser.post(f"/admin/messages/{delivery_id}/read", {"reason": ""}))
+    answers.append(browser.post(f"/admin/messages/{delivery_id}/read", {"reason": "ticket 7"}))
     review = ("", "/body/2", "/attachments/4", "/message.eml")
     answers += [browser.get(f"/admin/messages/{delivery_id}{path}") for path in review]
     answers += [browser.get(f"/admin/{path}") for path in ("", "audit", "messages/none", "sign-in", "act")]
     answers += [browser.post("/admin/act", {"action": action, "delivery": delivery_id}) for action in ("delete", "x")]
+    answers += _of_the_sender(browser, post, delivery_id)
     answers += [
-        browser.get(path) for path in ("/healthz", "/robots.txt", "/static/restante.css", "/static/none", "/nowhere")
+        browser.get(path)
+        for path in (
+            "/healthz",
+            "/robots.txt",
+            "/brand.css",
+            "/brand/logo",
+            "/brand/logo-dark",
+            "/static/restante.css",
+            "/static/none",
+            "/nowhere",
+        )
     ]
     answers.append(browser.post("/nowhere", {"x": "y" * 100_000}))
+    return answers
+
+
+def _of_replying(browser: Browser, key: str) -> list[Any]:
+    """An answer of every route of a reply, with and without a window."""
+    answers = [browser.get(path) for path in ("/message/reply", "/message/reply/sent")]
+    for action in ("save", "send", "discard", "x"):
+        form = {"action": action, "text": "x", "files": (io.BytesIO(b"x"), "a.bin")}
+        answers.append(browser.post("/message/reply", form, form_key=key, content_type="multipart/form-data"))
+    answers.append(browser.post("/message/reply", {"text": "x" * 100_000, "action": "save"}, form_key=key))
+    answers.append(browser.post("/message/reply", form_key="wrong"))
+    answers.append(browser.get("/message/reply/sent"))
+    return answers
+
+
+def _of_enrolled(browser: Browser, post: Post, key: str) -> list[Any]:
+    """An answer of every route of recipients who sign in, as a stranger and signed in."""
+    delivery_id = post.hold(letters.RICH)[0]
+    one = f"/inbox/{delivery_id}/open"
+    answers = [browser.get(path) for path in ("/sign-in", "/inbox", "/enrol", "/sign-out", one)]
+    answers += [browser.post(path, form_key="wrong") for path in ("/sign-in", "/enrol", "/sign-out", one)]
+    tries: tuple[dict[str, str], ...] = ({}, {"answer": "{}"}, {"address": RECIPIENT, "password": "x", "code": "1"})
+    answers += [browser.post("/sign-in", form, form_key=key) for form in tries]
+    answers.append(browser.post(one, form_key=key))
+    answers += [browser.post("/enrol", {"act": act}, form_key=key) for act in ("passkey", "password", "remove", "x")]
+    made = Authenticator(URL, "pickup.test.example").create(options_of(browser.get("/enrol").text, "create"))
+    answers.append(browser.post("/enrol", {"act": "passkey", "answer": made}, form_key=key))
+    answers += [browser.get(path) for path in ("/sign-in", "/inbox", "/enrol", "/enrol?done=1", "/static/passkey.js")]
+    answers.append(browser.post("/enrol", {"act": "greeting", "greeting": "x"}, form_key=key))
+    answers += [browser.post(path, form_key=key) for path in (one, "/inbox/x/open", "/sign-out")]
+    return answers
+
+
+def _of_the_sender(browser: Browser, post: Post, delivery_id: str) -> list[Any]:
+    """An answer of every route of the sender's page, and of those about earlier openings."""
+    with post.store.read() as session:
+        message_id = session.get_one(Delivery, delivery_id).message_id
+    link = sender_links.mint(post.store, message_id, b"digest", now=post.clock())
+    page, key = f"/s/{link.token}", browser.form_key("/admin/sign-in")
+    answers = [browser.get(path) for path in (page, f"{page}/open", "/sent", "/s/unknown", "/frozen")]
+    answers += [browser.post(f"{page}/open", {"number": typed}, form_key=key) for typed in ("", "1", link.number)]
+    answers.append(browser.get("/sent"))
+    actions = ("recall", "extend", "code", "resend", "lift", "receipts", "x", "close")
+    answers += [browser.post("/sent", {"action": each, "delivery": delivery_id}, form_key=key) for each in actions]
+    answers += [browser.post(path, form_key="wrong") for path in ("/sent", f"{page}/open", "/message/not-me")]
+    for path in (f"/p/{link.token}/history", f"/p/{link.token}/not-me"):
+        answers += [browser.get(path), browser.post(path, form_key=key), browser.post(path, form_key="wrong")]
+    answers.append(browser.post("/message/not-me", form_key=key))
     return answers
 
 
@@ -56,7 +127,10 @@ def test_every_answer_carries_the_headers(browser: Browser, post: Post) -> None:
     for answer in answers:
         headers, where = answer.headers, (answer.request.method, answer.request.path, answer.status_code)
         framed = "/body" in answer.request.path and answer.status_code == 200
-        policy = guard.FRAME_POLICY if framed else guard.PAGE_POLICY
+        scripted = answer.request.path in SCRIPTED and "passkey.js" in answer.text
+        replying = answer.request.path == "/message/reply" and "reply.js" in answer.text
+        page_policy = guard.SCRIPT_POLICY if scripted else guard.UPLOAD_POLICY if replying else guard.PAGE_POLICY
+        policy = guard.FRAME_POLICY if framed else page_policy
         assert headers["Content-Security-Policy"] == policy, where
         assert headers["X-Frame-Options"] == ("SAMEORIGIN" if framed else "DENY"), where
         assert headers["Referrer-Policy"] == "no-referrer", where
@@ -65,14 +139,16 @@ def test_every_answer_carries_the_headers(browser: Browser, post: Post) -> None:
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin", where
         assert headers["Strict-Transport-Security"] == "max-age=31536000", where
         assert "geolocation=()" in headers["Permissions-Policy"], where
-        static = answer.request.path == "/static/restante.css"
+        static = answer.request.path in {"/static/restante.css", "/static/passkey.js"}
         assert headers["Cache-Control"] == ("public, max-age=3600" if static else "no-store"), where
-        assert "script-src" not in headers["Content-Security-Policy"], where
+        assert ("script-src" in headers["Content-Security-Policy"]) == (scripted or replying), where
         for cookie in headers.getlist("Set-Cookie"):
             assert cookie.startswith("__Host-"), where
             assert all(word in cookie for word in ("; Secure", "; HttpOnly", "; Path=/", "; SameSite=")), where
         if answer.mimetype == "text/html" and not framed:
-            assert "<script" not in answer.text, where
+            assert re.findall("<script[^>]*>", answer.text) == [OWN_SCRIPT] * scripted + [REPLY_SCRIPT] * replying, (
+                where
+            )
             assert "style=" not in answer.text, where
         answer.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -224,8 +225,8 @@ def test_dead_links_look_alike_to_a_stranger(app: Flask, post: Post, browser: Br
         opened = stranger.post(f"/p/{token}/open", form_key=form_key)
         asked = stranger.post(f"/p/{token}/fresh", {"number": "482 913"}, form_key=form_key)
         for answer in (page, opened):
-            start, _, rest = without_form_keys(answer.text).partition('action="/p/')
-            seen.add((answer.status_code, start, rest.partition('"')[2], tuple(sorted(answer.headers.keys()))))
+            page_for_all = re.sub(r'(href|action)="/p/[^"/]*/', "", without_form_keys(answer.text))
+            seen.add((answer.status_code, page_for_all, "", tuple(sorted(answer.headers.keys()))))
         seen.add((asked.status_code, asked.location, "", ()))
     assert len({entry for entry in seen if entry[0] == 404}) == 1
     assert {entry[:2] for entry in seen if entry[0] != 404} == {(303, "/asked")}

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, insert, select, text
 
-from restante.store import admins, queue
+from restante.store import admins, freezing, queue
 from restante.store.engine import Store, new_id
 from restante.store.models import AuditRecord, Blob, Delivery, DeliveryState, JobKind, Message, OutboxJob
 from restante.vault import DataKey, Opener, Sealer, generate_keypair
@@ -245,7 +245,9 @@ def test_a_message_for_another_key_is_listed_and_stays(post: Post, reviewer: Bro
 def test_a_message_is_shown_with_findings_copies_and_a_safe_body(post: Post, reviewer: Browser) -> None:
     people = ("rita@patients.example", "otto@patients.example")
     delivery_id = post.hold(letters.RICH, recipients=people, state=Q, summary=letters.SUMMARY)[0]
-    page = reviewer.get(f"/admin/messages/{delivery_id}").text
+    path = f"/admin/messages/{delivery_id}"
+    assert reviewer.post(f"{path}/read", {"reason": "ticket 7"}, form_key=key_of(reviewer)).location == path
+    page = reviewer.get(path).text
     for expected in ("Befund und Röntgenbild", "payment-card", "************1111", *people, "no TLS at any MX host"):
         assert expected in page
     assert "spy.example" not in page
@@ -255,13 +257,69 @@ def test_a_message_is_shown_with_findings_copies_and_a_safe_body(post: Post, rev
     assert reviewer.get(f"/admin/messages/{delivery_id}/attachments/4").data == letters.ATTACHMENT
     with post.store.read() as session:
         records = session.scalars(select(AuditRecord).where(AuditRecord.actor == "admin:rosa")).all()
-    assert [(each.action, each.detail) for each in records[1:]] == [("viewed", {}), ("downloaded", {"part": 4})]
+    assert [(each.action, each.detail) for each in records[1:]] == [
+        ("asked-to-read", {"reason": "ticket 7"}),
+        ("viewed", {}),
+        ("downloaded", {"part": 4}),
+    ]
+
+
+@pytest.mark.behaviour("A4")
+def test_the_content_is_shown_after_a_reason_to_who_gave_it_until_the_next_sign_in(
+    app: Flask, post: Post, reviewer: Browser
+) -> None:
+    delivery_id, other = (post.hold(letters.RICH, state=Q, summary=letters.SUMMARY)[0] for _ in range(2))
+    path = f"/admin/messages/{delivery_id}"
+    parts = [f"{path}/body/2", f"{path}/attachments/4", f"{path}/message.eml"]
+
+    def sees(browser: Browser) -> bool:
+        shown = "iframe" in browser.get(path).text
+        assert {browser.get(part).status_code for part in parts} == ({200} if shown else {403})
+        return shown
+
+    def give(browser: Browser, reason: str, delivery: str = delivery_id) -> int:
+        form = {"reason": reason}
+        answer = browser.post(f"/admin/messages/{delivery}/read", form, form_key=key_of(browser))
+        return int(answer.status_code)
+
+    assert not sees(reviewer)
+    assert "************1111" in reviewer.get(path).text  # what was found stays in sight, masked
+    assert [give(reviewer, "  "), give(reviewer, "x")] == [400, 400]
+    assert give(reviewer, "ticket 8", other) == 303
+    assert not sees(reviewer)
+    assert give(reviewer, "ticket 7") == 303
+    assert sees(reviewer)
+    admins.add(post.store, "otto", PASSWORD, now=post.clock())
+    admins.add(post.store, "aud", PASSWORD, role="auditor", now=post.clock())
+    for name, status in (("otto", 303), ("aud", 403)):
+        colleague = Browser(app)
+        sign_in(colleague, name)
+        assert not sees(colleague)
+        assert give(colleague, "ticket 7") == status
+        assert sees(colleague) is (status == 303)
+    post.clock.now += 3601
+    sign_in(reviewer)
+    assert not sees(reviewer)
+
+
+def test_a_reviewer_lifts_a_freeze(app: Flask, post: Post, reviewer: Browser) -> None:
+    delivery_id = post.hold()[0]
+    assert "Let it be opened again" not in reviewer.get(f"/admin/messages/{delivery_id}").text
+    Browser(app, "203.0.113.5").open(post.link(delivery_id))
+    freezing.freeze(post.store, delivery_id, actor="recipient", now=post.clock())
+    page = reviewer.get(f"/admin/messages/{delivery_id}").text
+    assert "somebody else opened it" in page
+    answer = act(reviewer, "lift", delivery_id)
+    assert "can be opened again" in reviewer.get(answer.location).text
+    assert "Someone was first" in reviewer.get(act(reviewer, "lift", delivery_id).location).text
+    assert Browser(app, "203.0.113.6").open(post.link(delivery_id)).status_code == 303
 
 
 def test_hostile_subjects_and_names_are_text(post: Post, reviewer: Browser) -> None:
     trap = "<script>alert(1)</script>"
     summary = {"subject": trap, "findings": [{"detector": trap, "match": trap}, "odd", None]}
     delivery_id = post.hold(state=Q, sender=f'"{trap}"@x.example', summary=summary)[0]
+    reviewer.post(f"/admin/messages/{delivery_id}/read", {"reason": trap}, form_key=key_of(reviewer))
     for path in ("/admin/", f"/admin/messages/{delivery_id}", "/admin/audit"):
         answer = reviewer.get(path)
         assert answer.status_code == 200

@@ -113,14 +113,16 @@ def test_tokens_and_codes_are_in_no_log(local: Post, tmp_path: Path) -> None:
         assert secret not in log
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """The most memory that the process has had, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise AssertionError(f"no VmHWM for {pid}")
 
 
-def _worker_of(parent: int) -> int:
+def worker_of(parent: int) -> int:
+    """The first child of a process."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
     return int(children[0])
 
@@ -139,8 +141,8 @@ def test_a_large_message_takes_little_memory_and_resumes(local: Post, tmp_path: 
     with PortalServer(local.settings, tmp_path) as server:
         other.open(small)
         assert other.get("/message").status == other.get("/message.eml").status == 200
-        worker = _worker_of(server.pid)
-        before = _resident(worker)
+        worker = worker_of(server.pid)
+        before = resident(worker)
         client.open(big)
         assert "big.bin" in client.get("/message").text
         assert client.get("/message/attachments/2").content == raw
@@ -150,7 +152,7 @@ def test_a_large_message_takes_little_memory_and_resumes(local: Post, tmp_path: 
         connection.close()
         rest = client.get("/message/attachments/2", Range=f"bytes={start}-")
         assert (rest.status, rest.content) == (206, raw[start:])
-        grown = _resident(worker) - before
+        grown = resident(worker) - before
     assert grown <= 16 * MEGABYTE, f"{grown / MEGABYTE:.1f} MiB"
 
 

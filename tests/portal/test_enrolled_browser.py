@@ -1,0 +1,152 @@
+"""Passkeys in a real browser with Chromium's virtual authenticator; and the way without JavaScript."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from restante.access import CodeWay
+from restante.settings import HostPort
+from tests.portal.authenticator import app_code
+from tests.portal.chromium import launched
+from tests.portal.conftest import Post, make_post, make_settings
+from tests.portal.server import PortalServer, free_port
+from tests.portal.test_browser import Visit
+
+PASSWORD = "yellow submarine 42"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
+    folder = tmp_path_factory.mktemp("portal")
+    port = free_port()
+    database, listen = f"sqlite:///{folder}/restante.db", HostPort("127.0.0.1", port)
+    # A passkey is for a host's name: browsers make none for an address in numbers.
+    settings, worker_private = make_settings(folder, database, url=f"http://localhost:{port}", listen=listen)
+    post = make_post(settings, worker_private)
+    with PortalServer(settings, folder):
+        yield post
+    post.store.close()
+
+
+class Device:
+    """An authenticator of the device, which knows its user by the finger, or does not."""
+
+    def __init__(self, context: BrowserContext, page: Page) -> None:
+        self._session = context.new_cdp_session(page)
+        self._session.send("WebAuthn.enable")
+        options = {
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+        }
+        self._id = self._session.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
+
+    def knows_its_user(self, *, known: bool) -> None:
+        self._session.send("WebAuthn.setUserVerified", {"authenticatorId": self._id, "isUserVerified": known})
+
+    def passkeys(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._session.send("WebAuthn.getCredentials", {"authenticatorId": self._id})[
+            "credentials"
+        ]
+        return found
+
+
+def open_message(office: Post, page: Page, recipient: str) -> None:
+    link = office.waiting(code=True, recipients=(recipient,))
+    assert link.code
+    page.goto(f"{office.settings.portal.url}/p/{link.token}")
+    page.get_by_label("Access code").fill(link.code)
+    page.get_by_role("button", name="Open the message").click()
+    page.get_by_role("link", name="Set a way to sign in").click()
+    page.get_by_role("heading", name="Ways to sign in").wait_for()
+
+
+@pytest.mark.behaviour("P5")
+@pytest.mark.behaviour("P13")
+def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office: Post) -> None:
+    recipient = "rita@patients.example"
+    context = chromium.new_context(color_scheme="light")
+    visit = Visit(context, office, "enrolled")
+    page = visit.page
+    device = Device(context, page)
+    open_message(office, page, recipient)
+    visit.look("enrol")
+    device.knows_its_user(known=False)
+    page.get_by_role("button", name="Set a passkey").click()
+    page.get_by_role("alert").filter(has_text="The passkey was not used").wait_for()
+    device.knows_its_user(known=True)
+    page.get_by_role("button", name="Set a passkey").click()
+    page.get_by_role("status").wait_for()
+    page.get_by_label("Greeting phrase").fill("blue elephant")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("status").wait_for()
+    visit.look("ways")
+    (made,) = device.passkeys()
+    assert made["rpId"] == "localhost"
+    assert made["isResidentCredential"]
+    page.get_by_role("button", name="Sign out").click()
+    later = office.hold(recipients=(recipient,), sender="otto@clinic.example")[0]
+    office.link(later, way=CodeWay.ENROLLED)
+    visit.go("/inbox")
+    visit.look("sign-in")
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("heading", name="Your messages").wait_for()
+    page.emulate_media(color_scheme="dark")
+    visit.look("inbox")
+    page.get_by_role("listitem").filter(has_text="otto@clinic.example").get_by_role("button").click()
+    page.get_by_role("heading", name="Ihr Befund").wait_for()
+    assert office.state(later) == "opened"
+    page.get_by_role("link", name="Your messages").click()
+    assert page.get_by_role("listitem").filter(has_text="otto@clinic.example").get_by_text("Opened").is_visible()
+    visit.go("/enrol")
+    page.get_by_text("Remove all ways to sign in").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.get_by_role("heading", name="Secure mail of").wait_for()
+    visit.go("/sign-in")
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("alert").filter(has_text="That did not work").wait_for()
+    context.close()
+
+
+@pytest.mark.behaviour("P5")
+@pytest.mark.behaviour("P13")
+def test_a_password_without_javascript(chromium: Browser, office: Post) -> None:
+    recipient = "paula@patients.example"
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
+    page = context.new_page()
+    open_message(office, page, recipient)
+    assert page.get_by_text("Passkeys need JavaScript").is_visible()
+    assert page.get_by_role("button", name="Set a passkey").count() == 0
+    key = page.locator("p.address a").inner_text()
+    assert page.locator("svg.qr").bounding_box()
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("One-time code").fill("000000")
+    page.get_by_role("button", name="Set the password").click()
+    assert page.get_by_role("alert").inner_text().startswith("That is not the one-time code")
+    assert page.locator("p.address a").inner_text() == key
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("One-time code").fill(app_code(key, time.time() - 30))
+    page.get_by_role("button", name="Set the password").click()
+    page.get_by_role("status").wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("E-mail address").fill(recipient)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("One-time code").fill(app_code(key, time.time() + 30))
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Your messages").wait_for()
+    context.close()
