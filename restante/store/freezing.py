@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from restante.receipts import Receipt
 from restante.store import audit, holding, receipts
 from restante.store.engine import Store, new_id
-from restante.store.models import Delivery, DeliveryState, JobKind, PickupSession
+from restante.store.models import Delivery, DeliveryState, JobKind, Link, LinkState, PickupSession
 
 
 class NotFrozen(Exception):
@@ -40,9 +40,15 @@ def freeze(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
 def lift(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
     """The recipient may open the copy again: a fresh notice goes out, and a new access code to the sender.
 
-    Raises :class:`NotFrozen`.
+    A link from before the freeze stays dead, also until that notice is sent.  Raises :class:`NotFrozen`.
     """
     with store.write() as session:
+        # Link, then copy: the order in which a claim takes them.  No link is made while the copy is frozen.
+        session.execute(
+            update(Link)
+            .where(Link.delivery_id == delivery_id, Link.state == LinkState.LIVE)
+            .values(state=LinkState.SUPERSEDED)
+        )
         delivery = _mark(session, delivery_id, frozen=False, now=now)
         audit.record(session, now, actor, "lifted", message_id=delivery.message_id, delivery_id=delivery_id)
         payload = {"deliveries": [delivery_id], "cause": "lifted", "code": "new"}

@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from restante.receipts import Receipt
+from restante.store import freezing
 from restante.store.links import MintedLink
 from restante.store.models import AuditRecord, JobKind, OutboxJob
 from tests.portal.conftest import Browser, Post, without_form_keys
@@ -88,6 +89,16 @@ def test_a_fresh_link_tells_that_somebody_was_there_before(app: Flask, post: Pos
     for browser in (recipient, thief):
         assert browser.get("/message").status_code == 403
     assert len(frozen(post)) == 1
+
+
+@pytest.mark.behaviour("P1")
+def test_a_link_from_before_the_freeze_opens_nothing_once_it_is_lifted(app: Flask, post: Post) -> None:
+    delivery_id, _, thief = stolen(app, post, code=False)
+    asked_before = post.link(delivery_id)  # in the mailbox that the thief reads, and opened by its number alone
+    freezing.freeze(post.store, delivery_id, actor="recipient", now=post.clock())
+    freezing.lift(post.store, delivery_id, actor="sender", now=post.clock())
+    assert thief.open(asked_before).status_code == 404  # the fresh notice is still on its way
+    assert thief.get("/message").status_code == 403
 
 
 def test_the_first_to_open_is_asked_nothing(post: Post, browser: Browser) -> None:
