@@ -27,12 +27,22 @@ from restante.enrolment_keys import EnrolmentKeys, PortalKeys, RecordSeal
 from restante.errors import RestanteError
 from restante.store import audit
 from restante.store.engine import Store, new_id
-from restante.store.models import Delivery, DeliveryState, Enrolment, Passkey, PickupSession, RecipientSession
+from restante.store.models import (
+    AuditRecord,
+    Delivery,
+    DeliveryState,
+    Enrolment,
+    Passkey,
+    PickupSession,
+    RecipientSession,
+)
 from restante.tokens import token_hash
 from restante.vault import CannotOpen
 
 MOST_PASSKEYS = 8
 LONGEST_GREETING = 80
+ENROLLED = "enrolled"
+"""What :func:`enrol` records."""
 
 
 class NotEnrolled(RestanteError):
@@ -129,6 +139,10 @@ def enrol(
     hashed = keys.common.address_hash(ground.recipient)
     try:
         with store.write() as session:
+            # Locked, so that a freeze that comes meanwhile either stops this or ends it.
+            copy = select(Delivery.frozen_at).where(Delivery.id == ground.delivery_id).with_for_update()
+            if session.scalar(copy) is not None:
+                raise NotAllowed
             earlier = session.scalar(select(Enrolment).where(Enrolment.address_hash == hashed).with_for_update())
             if earlier is not None:
                 if not replaces(ground.proof, Proof(earlier.proof)):
@@ -150,7 +164,7 @@ def enrol(
             session.flush()
             _put_way(session, keys.proofs, row, way, now)
             _record(
-                session, now, row.id, "enrolled", ground, way=_name(way), proof=ground.proof, anew=earlier is not None
+                session, now, row.id, ENROLLED, ground, way=_name(way), proof=ground.proof, anew=earlier is not None
             )
             return row.id
     except IntegrityError:
@@ -207,6 +221,22 @@ def remove(
             raise NotAllowed
         _delete(session, row.id)
         _record(session, now, row.id, "removed-enrolment", ground, actor=actor)
+
+
+def end_those_from(session: Session, delivery_id: str, *, actor: str, now: float) -> None:
+    """End the enrolments that were made on a copy, in the caller's transaction: somebody else had opened it."""
+    delivery = session.get_one(Delivery, delivery_id)
+    ground = Ground(delivery.id, delivery.message_id, delivery.recipient, Proof.NUMBER)
+    made = select(AuditRecord.detail).where(
+        AuditRecord.message_id == ground.message_id,
+        AuditRecord.delivery_id == delivery_id,
+        AuditRecord.action == ENROLLED,
+    )
+    for detail in session.scalars(made).all():
+        row = session.get(Enrolment, detail["enrolment"], with_for_update=True)
+        if row is not None:
+            _delete(session, row.id)
+            _record(session, now, detail["enrolment"], "removed-enrolment", ground, actor=actor)
 
 
 def everyone(store: Store, keys: EnrolmentKeys) -> Sequence[Enrolled]:

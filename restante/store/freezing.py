@@ -10,7 +10,7 @@ from sqlalchemy import CursorResult, update
 from sqlalchemy.orm import Session
 
 from restante.receipts import Receipt
-from restante.store import audit, holding, receipts
+from restante.store import audit, enrolments, holding, receipts
 from restante.store.engine import Store, new_id
 from restante.store.models import Delivery, DeliveryState, JobKind, Link, LinkState, PickupSession
 
@@ -22,6 +22,7 @@ class NotFrozen(Exception):
 def freeze(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
     """Close every pickup window of an opened copy, let no link open it, and alarm sender and operator.
 
+    A way to sign in that was set on it ends as well: who opened it may have set it, to read what comes later.
     Raises :class:`NotFrozen` when the copy is not in the state "opened", or is frozen already.
     """
     with store.write() as session:
@@ -31,10 +32,12 @@ def freeze(store: Store, delivery_id: str, *, actor: str, now: float) -> None:
             .where(PickupSession.delivery_id == delivery_id, PickupSession.ends_at > now)
             .values(ends_at=now)
         )
-        audit.record(session, now, actor, "froze", message_id=delivery.message_id, delivery_id=delivery_id)
-        receipts.note(session, Receipt.NOT_ME, delivery.message_id, delivery_id, now, occasion=new_id())
+        message_id = delivery.message_id
+        audit.record(session, now, actor, "froze", message_id=message_id, delivery_id=delivery_id)
+        enrolments.end_those_from(session, delivery_id, actor=actor, now=now)
+        receipts.note(session, Receipt.NOT_ME, message_id, delivery_id, now, occasion=new_id())
         told = {"event": str(Receipt.NOT_ME), "delivery": delivery_id, "at": now, "operator": True}
-        holding.queue_job(session, JobKind.RECEIPT, delivery.message_id, told, now)
+        holding.queue_job(session, JobKind.RECEIPT, message_id, told, now)
 
 
 def lift(store: Store, delivery_id: str, *, actor: str, now: float) -> None:

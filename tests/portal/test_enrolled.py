@@ -19,7 +19,7 @@ from jinja2 import FileSystemBytecodeCache
 from sqlalchemy import delete, select, update
 
 from restante import tokens
-from restante.access import CodeWay
+from restante.access import CodeWay, Proof
 from restante.enrolment_keys import PortalKeys
 from restante.store import enrolments, freezing, holding, links, migrate
 from restante.store.inbox import open_waiting
@@ -540,6 +540,39 @@ def test_what_is_gone_frozen_or_for_another_key_does_not_open(app: Flask, post: 
         session.execute(update(RecipientSession).values(ends_at=post.clock() + 99_999_999))
     post.clock.now += 86_400
     assert open_from_inbox(browser, expired).location == "/inbox"
+
+
+@pytest.mark.behaviour("P10")
+def test_a_sign_in_that_was_set_on_a_copy_ends_when_that_is_frozen(app: Flask, post: Post, browser: Browser) -> None:
+    path = opened(post, browser, code=False)
+    other = Browser(app, "203.0.113.5")
+    elsewhere = opened(post, other, code=False, recipient=OTHER)
+    assert answer_with(browser, path, passkey()).location == "/enrol?done=1"
+    assert answer_with(other, elsewhere, passkey()).location == "/enrol?done=1"
+    later = post.hold()[0]
+    with post.store.read() as session:
+        copy = session.scalars(select(AuditRecord.delivery_id).where(AuditRecord.action == "enrolled")).first()
+    assert copy is not None
+    freezing.freeze(post.store, copy, actor="recipient", now=post.clock())
+    assert browser.get("/inbox").location == "/sign-in"
+    assert open_from_inbox(browser, later).location == "/sign-in"
+    assert other.get("/inbox").status_code == 200
+    with post.store.read() as session:
+        assert len(session.scalars(select(Enrolment)).all()) == 1
+        ended = session.scalars(select(AuditRecord).where(AuditRecord.action == "removed-enrolment")).one()
+    assert (ended.actor, ended.delivery_id) == ("recipient", copy)
+
+
+@pytest.mark.behaviour("P10")
+def test_nobody_enrols_on_a_copy_that_was_frozen_meanwhile(app: Flask, post: Post, browser: Browser) -> None:
+    opened(post, browser, code=False)
+    with post.store.read() as session:
+        copy = session.scalars(select(Delivery)).one()
+    ground = enrolments.Ground(copy.id, copy.message_id, copy.recipient, Proof.NUMBER)
+    freezing.freeze(post.store, copy.id, actor="recipient", now=post.clock())
+    way = enrolments.NewPasskey(b"id", b"key", 0)
+    with pytest.raises(enrolments.NotAllowed):
+        enrolments.enrol(post.store, portal_of(app).people, ground, way, handle=b"h" * 32, now=post.clock())
 
 
 @pytest.mark.behaviour("P11")
