@@ -29,6 +29,8 @@ from restante_portal.explaining import MemoryRequest
 from restante_portal.ranges import safe_name
 
 FIELD_CAP = 1_048_576
+FIELDS_CAP = 2 * FIELD_CAP
+"""All fields together, which stay in memory."""
 MOST_PARTS = 100
 DRAINED_CAP = 67_108_864
 """How much of a file that is too large is read and thrown away, so that a browser shows our answer to it."""
@@ -39,7 +41,10 @@ _PIECE = 16_384
 
 
 class Gate:
-    """Lets at most ``most`` uploads of this process happen at once, so that there is always a thread for readers."""
+    """Lets at most ``most`` uploads of this process happen at once, so that there is always a thread for readers.
+
+    What finds no room is thrown away as it comes, and has :data:`SILENCE_SECONDS` for all of it.
+    """
 
     def __init__(self, most: int) -> None:
         self._seats = threading.BoundedSemaphore(most)
@@ -144,7 +149,7 @@ class _Form:
         self._spool: SealedSpool | None = None
         self._digest = hashlib.blake2b()
         self._room = upload.most_bytes
-        self._drained = 0
+        self._drained = self._in_fields = 0
 
     def read(self, stream: IO[bytes], boundary: bytes) -> None:
         """Read it all, but not for ever."""
@@ -153,7 +158,8 @@ class _Form:
         try:
             while piece := stream.read(_PIECE):
                 received += len(piece)
-                if self._upload.clock() - began > SILENCE_SECONDS + received / SLOWEST_BYTES:
+                earned = received / SLOWEST_BYTES if self._keep else 0.0
+                if self._upload.clock() - began > SILENCE_SECONDS + earned:
                     raise TimeoutError
                 decoder.receive_data(piece)
                 self._take_events(decoder)
@@ -178,11 +184,12 @@ class _Form:
         elif isinstance(event, Data):
             if isinstance(self._part, Field):
                 self._text += event.data
-                if len(self._text) > FIELD_CAP:
+                self._in_fields += len(event.data)
+                if len(self._text) > FIELD_CAP or self._in_fields > FIELDS_CAP:
                     raise RequestEntityTooLarge
                 if not event.more_data:
                     self._fields.append((self._part.name, self._text.decode("utf-8", "replace")))
-            elif isinstance(self._part, File) and self._part.filename:
+            elif isinstance(self._part, File):
                 self._take_data(self._part, event)
 
     def _begin_file(self, part: File) -> None:

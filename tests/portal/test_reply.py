@@ -647,6 +647,62 @@ def test_of_an_upload_that_breaks_off_the_words_are_kept(
     assert place.mails() == []
 
 
+def _send_raw(writer: Writer, place: Place, body: bytes) -> tuple[int, int]:
+    """Post ``body`` as the form; the status, and how much of it was read."""
+    read = 0
+
+    class Counting(io.BytesIO):
+        def readinto(self, buffer: Any, /) -> int:
+            nonlocal read
+            read += (got := super().readinto(buffer))
+            return got
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal read
+            read += len(got := super().read(size))
+            return got
+
+    answer = writer.browser.client.post(
+        "/message/reply", base_url=place.post.settings.portal.url, input_stream=Counting(body),
+        content_length=len(body), content_type="multipart/form-data; boundary=b",
+    )  # fmt: skip
+    return answer.status_code, read
+
+
+def _part(name: str, value: str, filename: str | None = None) -> bytes:
+    file = "" if filename is None else f'; filename="{filename}"'
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n{value}\r\n'.encode()
+
+
+@pytest.mark.parametrize("kind", ["fields", "nameless", "busy"])
+def test_nobody_fills_the_memory_or_holds_a_thread_with_what_is_not_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    writer, _ = place.opened()
+    head = b"".join(_part(name, value) for name, value in {**writer.fields(), "text": "x", "action": "send"}.items())
+    gate = place.app.extensions["restante-uploads"]
+    if kind == "fields":
+        body = head + b"".join(_part(f"f{number}", "a" * 500_000) for number in range(20)) + b"--b--\r\n"
+        status, read = _send_raw(writer, place, body)
+    elif kind == "nameless":
+        monkeypatch.setattr(uploads, "DRAINED_CAP", 1_000_000)
+        body = head + _part("files", "a" * 10_000_000, "") + b"--b--\r\n"
+        status, read = _send_raw(writer, place, body)
+    else:
+        seconds = iter(range(1_000_000))
+        init = uploads.Upload.__init__
+
+        def with_clock(self: uploads.Upload, gate: uploads.Gate, most_bytes: int, most_files: int) -> None:
+            init(self, gate, most_bytes, most_files, lambda: float(next(seconds)))
+
+        monkeypatch.setattr(uploads.Upload, "__init__", with_clock)
+        body = head + _part("files", "a" * 10_000_000, "a.bin") + b"--b--\r\n"
+        with gate.entered(), gate.entered():
+            status, read = _send_raw(writer, place, body)
+    assert read < 4_000_000
+    assert status == {"fields": 413, "nameless": 303, "busy": 503}[kind]
+
+
 @pytest.mark.behaviour("P8")
 @pytest.mark.behaviour("P13")
 def test_the_pages_are_small_and_their_fields_have_names(place: Place) -> None:
