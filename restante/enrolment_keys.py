@@ -34,9 +34,14 @@ def plain_address(address: str) -> str:
     try:
         parsed = Address.parse(address)
     except BadAddress:
-        return address.casefold()[:LONGEST_ADDRESS]
+        return _lower(address)[:LONGEST_ADDRESS]
     local, at, _ = parsed.text.rpartition("@")
-    return (f"{local.casefold()}@{parsed.domain}" if at else parsed.text.casefold())[:LONGEST_ADDRESS]
+    return (f"{_lower(local)}@{parsed.domain}" if at else _lower(parsed.text))[:LONGEST_ADDRESS]
+
+
+def _lower(text: str) -> str:
+    """In lower case; but no letter becomes another script's, or two: ``straße@`` is not the mailbox ``strasse@``."""
+    return "".join(c if not c.isascii() and c.lower().isascii() else c.lower() for c in text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,10 @@ def test_other_keys_find_nobody(settings_path: Path) -> None:
         ("Rita@Patients.Example", "rita@patients.example"),
         ("RITA@XN--BCHER-KVA.example", "rita@xn--bcher-kva.example"),
         ("rita@bücher.example", "rita@xn--bcher-kva.example"),
+        ("RÍTA@patients.example", "ríta@patients.example"),
+        ("straße@patients.example", "straße@patients.example"),  # and not that of strasse@
+        ("\u017fmith@patients.example", "\u017fmith@patients.example"),  # a long s
+        ("\u212aarl@patients.example", "\u212aarl@patients.example"),  # the sign of Kelvin
         ("Rita", "rita"),
         ("Rita@\x00", "rita@\x00"),
         ("X" * 400, "x" * 320),
