@@ -89,7 +89,7 @@ class AccessMaker:
         ):
             choice = _Choice(CodeWay.ENROLLED, _SIGNS_IN)
         else:
-            choice = self._choice(case.code_way, copy.recipient)
+            choice = self._choice(case.code_way, copy)
         minted = links.mint_link(
             self._store,
             copy.delivery_id,
@@ -109,7 +109,10 @@ class AccessMaker:
     def _enrolled(self, recipient: str) -> Enrolled | None:
         return enrolments.find(self._store, self._keys, recipient) if self._keys is not None else None
 
-    def _choice(self, wanted: CodeWay, recipient: str) -> _Choice:
+    def _choice(self, wanted: CodeWay, copy: Copy) -> _Choice:
+        recipient = copy.recipient
+        if wanted is CodeWay.PHRASE and copy.suspected:
+            return _Choice(CodeWay.SENDER, f"somebody else may know the phrase that was agreed, so that {_TO_SENDER}")
         if wanted is CodeWay.PHRASE:
             phrase = phrases.hash_for(self._store, recipient)
             if phrase is None:

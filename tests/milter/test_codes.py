@@ -13,9 +13,9 @@ from typing import ClassVar
 import pytest
 from structlog.testing import capture_logs
 
-from restante.access import CodeWay, NoticeForm
+from restante.access import CodeWay, NoticeForm, Proof
 from restante.settings import SmsSettings
-from restante.store import links, phrases
+from restante.store import freezing, links, phrases
 from restante.tokens import plain_number
 from restante_milter.phone_book import BadPhoneBook, PhoneBook
 from restante_milter.text_message import NotSent, TextMessages
@@ -122,6 +122,30 @@ def test_a_phrase_opens_and_no_mail_holds_a_code(tmp_path: Path) -> None:
     deliver(office, CodeWay.PHRASE)
     assert live_link(office).code_way is CodeWay.SENDER
     assert "no phrase is agreed" in office.mailbox.last_to(SENDER)
+    store.close()
+
+
+@pytest.mark.behaviour("P4")
+def test_after_a_freeze_the_agreed_phrase_opens_the_copy_no_more(tmp_path: Path) -> None:
+    """Whoever opened it wrongly may have known the phrase."""
+    office = Office(tmp_path)
+    store = office.holder.store
+    phrases.agree(store, BOB, "The Yellow  Submarine", actor="operator", now=1)
+    deliver(office, CodeWay.PHRASE)
+    link = live_link(office)
+    opener = office.holder.keys.vault_opener
+    links.claim(store, opener, link.link_id, window_seconds=60, now=time.time(), proof=Proof.CODE)
+    freezing.freeze(store, link.delivery_id, actor="recipient", now=time.time())
+    freezing.lift(store, link.delivery_id, actor="sender", now=time.time())
+    mta = office.up()
+    try:
+        office.run()
+    finally:
+        mta.stop()
+    fresh = live_link(office)
+    assert fresh.delivery_id == link.delivery_id
+    assert fresh.code_way is CodeWay.SENDER
+    assert not links.is_code(fresh, "the yellow submarine")
     store.close()
 
 
