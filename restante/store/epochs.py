@@ -108,12 +108,28 @@ def prepare_ring(store: Store, ring: KeyRing) -> None:
 def tend(store: Store, ring: KeyRing, *, use: bool, seconds: float, now: float) -> int:
     """One round of what the worker does for the ring; how many blobs were erased.  Raises ``StoreUnavailable``."""
     if use:
+        if not ring.exists():
+            _suspend(store, now=now)
         open_epoch(store, ring, seconds=seconds, now=now)
     else:
         close_epochs(store, now=now)
         if not ring.exists():
             return 0
     return erase_due(store, ring, now=now)
+
+
+def _suspend(store: Store, *, now: float) -> None:
+    """The ring is gone: take no message that is sealed to its epoch, which perhaps nobody can ever open.
+
+    The epoch stays without an end that was recorded, so that messages wait at the client instead of being held
+    without the ring.  The next epoch is opened once there is a ring.
+    """
+    still_sealing = (Epoch.closed_at.is_(None), Epoch.seals_until > now)
+    with store.read() as session:
+        if session.scalar(select(Epoch.id).where(*still_sealing).limit(1)) is None:
+            return
+    with store.write() as session:
+        session.execute(update(Epoch).where(*still_sealing).values(seals_until=now))
 
 
 def close_epochs(store: Store, *, now: float) -> None:

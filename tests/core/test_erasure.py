@@ -400,6 +400,21 @@ def test_a_ring_that_is_lost_is_not_replaced_by_itself(house: House) -> None:
     assert house.opens(house.holder.held("n@x.example"))
 
 
+@pytest.mark.behaviour("P12")
+def test_while_the_ring_is_gone_no_message_is_taken_that_nobody_could_open(house: House) -> None:
+    kept = house.ring.path.with_name("kept")
+    house.ring.path.rename(kept)
+    for _ in range(2):
+        with pytest.raises(RingUnavailable):
+            house.tend(NOW + 1)
+    with pytest.raises(epochs.NoOpenEpoch):
+        house.holder.hold(house.holder.request(("b@x", S.HELD)), now=NOW + 2)
+    kept.rename(house.ring.path)
+    house.tend(NOW + 3)
+    held = house.holder.hold(house.holder.request(("b@x", S.HELD)), now=NOW + 4)
+    assert house.opens(house.holder.deliveries(held)[0].id)
+
+
 def test_the_ring_is_for_its_owner_and_group(house: House) -> None:
     house.erase(house.holder.held())
     house.tend(LATER)
