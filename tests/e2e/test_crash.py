@@ -216,7 +216,11 @@ def test_killing_the_worker_loses_nothing_and_repeats_a_copy_only_where_its_answ
         assert kills >= len(list(itertools.chain(*WORKER_STEPS.values()))) // 2
         # RFC 1047: the MTA had taken the copy and the worker died before it could note that.
         assert {name: why for name, why in result.wrong.items() if name not in result.repeated} == {}
-        assert sum(result.repeated.values()) <= kills
+        # One answer stands for all recipients of a message: those of the same number were handed over together.
+        handed: dict[str, int] = {}
+        for name, times in result.repeated.items():
+            handed[name[1:]] = max(times, handed.get(name[1:], 0))
+        assert sum(handed.values()) <= kills
         assert_never_clear(lab, clients.marker)
 
 

@@ -14,8 +14,7 @@ from restante_milter.mail_log import MailLog
 HEAD = "Nov 21 22:31:32 mta "
 PEER = "mx.d4.example[10.77.0.106]:25"
 TLS = (
-    HEAD
-    + "postfix/restante-tls/smtp[26928]: Trusted TLS connection established to mx.d4.example[10.77.0.106]:25: "
+    HEAD + "postfix/restante-tls/smtp[26928]: Trusted TLS connection established to mx.d4.example[10.77.0.106]:25: "
     "TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits) key-exchange X25519 server-signature ECDSA (prime256v1) "
     "server-digest SHA256"
 )
