@@ -56,9 +56,7 @@ def configure(level: str = "info") -> None:
 
 
 def without_secrets(
-    logger: Any,
-    method: str,
-    event: MutableMapping[str, Any],  # noqa: ARG001  the shape of a structlog processor
+    logger: Any, method: str, event: MutableMapping[str, Any]  # noqa: ARG001  the shape of a structlog processor
 ) -> MutableMapping[str, Any]:
     """Blank the values of fields that must never be logged, whoever put them there."""
     for name in _FORBIDDEN & event.keys():
