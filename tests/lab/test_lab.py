@@ -179,7 +179,7 @@ def test_a_private_postfix_runs_on_the_hosts_loopback_beside_an_installed_one() 
             postfix.wait_empty()
         finally:
             processes.stop_all()
-        assert not tcp_port_answers("127.0.0.1", postfix.port)
+        wait_until(lambda: not tcp_port_answers("127.0.0.1", postfix.port), 10, "the port to be free")
 
 
 _VICTIM = """
