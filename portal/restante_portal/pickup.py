@@ -16,6 +16,7 @@ from restante.access import Proof
 from restante.store import fresh as asks
 from restante.store import links, throttle
 from restante.tokens import NUMBER_DIGITS, REFERENCE_DIGITS, plain_number, token_hash
+from restante_portal import cookie_secrets
 from restante_portal.context import Portal, browser_id, client_address, portal
 from restante_portal.proof import LONGEST, Refused, require
 
@@ -24,31 +25,23 @@ blueprint = Blueprint("pickup", __name__)
 FRESH_PER_CLIENT = throttle.Limit("fresh-client", 20, 3600)
 FRESH_PER_CLIENT_AND_LINK = throttle.Limit("fresh-client-link", 5, 3600)
 
-MOST_WINDOWS = 8
 TOKEN_LENGTH = 43
 _COOKIE = "restante-pickup"
 
 
 def window_id(secret: str) -> str:
     """A name for a window that may stand in an address: it opens nothing without the cookie."""
-    return token_hash(secret)[:8].hex()
+    return cookie_secrets.public_name(secret)
 
 
 def held_secrets(here: Portal) -> list[str]:
     """The secrets of the windows that this browser has opened, the latest first."""
-    return [s for s in request.cookies.get(here.cookie_name(_COOKIE), "").split(".") if s][:MOST_WINDOWS]
+    return cookie_secrets.held(here, _COOKIE)
 
 
 def set_secrets(here: Portal, response: BaseResponse, secrets: list[str]) -> None:
     """Give the browser its windows' secrets."""
-    response.set_cookie(
-        here.cookie_name(_COOKIE),
-        ".".join(secrets[:MOST_WINDOWS]),
-        httponly=True,
-        secure=here.https,
-        samesite="Strict",
-        path="/",
-    )
+    cookie_secrets.give(here, response, _COOKIE, secrets)
 
 
 def _secret(here: Portal, token: str) -> str:

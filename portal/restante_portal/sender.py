@@ -18,6 +18,7 @@ from restante.store.extension import NotExtended, extend
 from restante.store.freezing import NotFrozen, lift
 from restante.store.sent import Sent, SentCopy, look
 from restante.tokens import token_hash
+from restante_portal import cookie_secrets
 from restante_portal.context import Portal, browser_id, client_address, portal
 from restante_portal.proof import LONGEST, Refused
 
@@ -29,7 +30,6 @@ PER_LINK = throttle.Limit("sender-link", 30, 3600)
 CODES = throttle.Limit("sender-codes", 20, 3600)
 
 PAGE = 25
-MOST_SESSIONS = 8
 LONGER_DAYS = (3, 7, 14, 30)
 _COOKIE = "restante-sender"
 _DAY = 86_400.0
@@ -37,23 +37,7 @@ _DAY = 86_400.0
 
 def _secrets(here: Portal) -> list[str]:
     """The secrets of this browser's sessions, the latest first."""
-    return [s for s in request.cookies.get(here.cookie_name(_COOKIE), "").split(".") if s][:MOST_SESSIONS]
-
-
-def _set_secrets(here: Portal, response: BaseResponse, secrets: list[str]) -> None:
-    response.set_cookie(
-        here.cookie_name(_COOKIE),
-        ".".join(secrets[:MOST_SESSIONS]),
-        httponly=True,
-        secure=here.https,
-        samesite="Strict",
-        path="/",
-    )
-
-
-def _name(secret: str) -> str:
-    """A name for a session that may stand in an address: it opens nothing without the cookie."""
-    return token_hash(secret)[:8].hex()
+    return cookie_secrets.held(here, _COOKIE)
 
 
 def _find(here: Portal, token: str) -> sender_links.FoundSenderLink | None:
@@ -113,8 +97,8 @@ def open_link(token: str) -> BaseResponse:
             return _no_such_link()
         seconds = here.settings.portal.pickup_window_minutes * 60
         sender_links.begin(here.store, link, secret, seconds=seconds, now=here.clock())
-    response = redirect(url_for("sender.show", window=_name(secret)), 303)
-    _set_secrets(here, response, [secret, *(each for each in _secrets(here) if each != secret)])
+    response = redirect(url_for("sender.show", window=cookie_secrets.public_name(secret)), 303)
+    cookie_secrets.give(here, response, _COOKIE, [secret, *(each for each in _secrets(here) if each != secret)])
     return response
 
 
@@ -139,7 +123,7 @@ class _Session:
 
     def __init__(self, here: Portal, secret: str, visit: sender_links.Visit) -> None:
         self.here, self.secret, self.visit = here, secret, visit
-        self.name = _name(secret)
+        self.name = cookie_secrets.public_name(secret)
         self.sent: Sent = look(here.store, visit.message_id)
 
     def copy(self) -> SentCopy:
@@ -155,7 +139,7 @@ def _session() -> _Session | None:
     here = portal()
     wanted = request.args.get("window", "") or request.form.get("window", "")
     for secret in _secrets(here):
-        if wanted and _name(secret) != wanted:
+        if wanted and cookie_secrets.public_name(secret) != wanted:
             continue
         try:
             return _Session(here, secret, sender_links.find_visit(here.store, secret, now=here.clock()))
@@ -274,5 +258,5 @@ def _close(found: _Session) -> BaseResponse:
     """End the session before its time, as on somebody else's computer."""
     sender_links.end(found.here.store, found.secret, now=found.here.clock())
     response = redirect(url_for("pickup.home"), 303)
-    _set_secrets(found.here, response, [each for each in _secrets(found.here) if each != found.secret])
+    cookie_secrets.give(found.here, response, _COOKIE, [each for each in _secrets(found.here) if each != found.secret])
     return response
