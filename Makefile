@@ -35,7 +35,7 @@ test: setup
 
 test-long: export RESTANTE_RUNS ?= 2000
 test-long: setup
-	$(BIN)/python -m pytest -s tests/e2e/test_never_clear.py
+	$(BIN)/python -m pytest -s --timeout 0 tests/e2e/test_never_clear.py
 
 # What it finds lands in .cache/fuzz; a crash ends it, and its input belongs into tests/fuzz/corpus.
 fuzz: RESTANTE_FUZZ_SECONDS ?= 60

@@ -71,13 +71,16 @@ class _Pool:
         self._judge = judge
         # Compiled policies cannot be sent, and compiling them takes seconds: a fork has them, in shared memory.
         self._context = multiprocessing.get_context("fork")
-        self._workers = [self._start() for _ in range(jobs)]
+        self._workers: list[_Worker] = []
+        for _ in range(jobs):
+            self._workers.append(self._start())
         self._again: deque[_Task] = deque()
         self._done: dict[int, list[Outcome | None]] = {}
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._judge), daemon=True)
+        inherited = [ours, *(worker.pipe for worker in self._workers if not worker.pipe.closed)]
+        process = self._context.Process(target=_work, args=(theirs, inherited, self._judge), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -138,13 +141,15 @@ class _Pool:
     def close(self) -> None:
         for worker in self._workers:
             worker.pipe.close()
-            worker.process.terminate()
+            worker.process.kill()  # SIGTERM may meet a handler that a fork has inherited, in a moment that swallows it
         for worker in self._workers:
             worker.process.join()
 
 
-def _work(pipe: Connection, judge: Judge) -> None:
-    """A process: judge batch after batch until the parent is gone."""
+def _work(pipe: Connection, inherited: list[Connection], judge: Judge) -> None:
+    """A process: judge batch after batch until the parent is gone, which shows only where no fork holds its ends."""
+    for one in inherited:
+        one.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it and ends us
     with suppress(EOFError, OSError):
         while True:

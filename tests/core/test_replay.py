@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import mailbox
 import os
@@ -21,12 +22,14 @@ from restante.corpus import Located, messages
 from restante.init import Answers, initialise
 from restante.policy import Policy, load_policy
 from restante.replay import Judge, Outcome, Totals
-from restante.replay_pool import outcomes
+from restante.replay_pool import BATCH, outcomes
 from restante.store.engine import Store
 from restante.store.evidence import StoredEvidence
 from restante.store.migrate import upgrade
 from restante.tls.evidence import Evidence, Level
 from restante.toml_source import BadFile
+from tests.lab.process import alive
+from tests.lab.waiting import wait_until
 
 CARD = "4111111111111111"
 PLAIN = b"From: a@site.example\nTo: b@there.example\nSubject: hello\n\nNothing here.\n"
@@ -184,6 +187,46 @@ def test_a_message_that_kills_its_process_is_named_and_the_others_are_judged(mai
     assert [(one.name.rpartition("#")[2], one.problem) for one in found] == [
         ("1", ""), ("2", "the process that read it was ended by SIGKILL"), ("3", ""), ("4", ""),
     ]  # fmt: skip
+
+
+@pytest.mark.behaviour("C7")
+def test_processes_that_missed_a_signal_end_with_the_replay(mail: Path, judge: Judge) -> None:
+    """A fork has the handlers of the program that it came from, and one of them may swallow SIGTERM."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert len(list(outcomes(messages([mail / "old.mbox"]), judge, 2))) == 4
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Telling(Judge):
+    """Says which process judges."""
+
+    def judge(self, located: Located) -> Outcome:
+        return Outcome(str(os.getpid()), located.end - located.start, "")
+
+
+@pytest.mark.behaviour("C7")
+def test_processes_end_with_a_parent_that_is_killed(mail: Path, judge: Judge) -> None:
+    telling = _Telling.__new__(_Telling)
+    telling.__dict__.update(judge.__dict__)
+    (one,) = messages([mail / "eml" / "one.eml"])
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if not parent:
+        try:
+            stream = outcomes(itertools.repeat(one), telling, 2)
+            os.write(writing, " ".join({next(stream).name for _ in range(10 * BATCH)}).encode())
+            signal.pause()
+        finally:
+            os._exit(1)
+    processes = os.read(reading, 1 << 10).decode().split()
+    os.close(reading)
+    os.close(writing)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert processes
+    wait_until(lambda: not any(map(alive, map(int, processes))), 20, "the processes of the replay end")
 
 
 class _Broken(Judge):

@@ -25,6 +25,7 @@ from restante.store.models import Delivery, DeliveryState, Message, OutboxJob, O
 from tests.lab import mail
 from tests.lab.lab import Lab
 from tests.lab.peers import Peer
+from tests.lab.process import alive
 from tests.lab.waiting import POLL_SECONDS, LabError, wait_until
 
 RETRY_SECONDS = 0.05
@@ -154,15 +155,6 @@ def kill_at(pid: int, syscall: str, number: int, seconds: float) -> bool:
         except subprocess.TimeoutExpired:
             tracer.kill()  # it may wait for ever for a thread of the dead process, and nobody could reap that
         return dead
-
-
-def alive(pid: int) -> bool:
-    """Whether a process ``pid`` is there and not only waits to be reaped."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def children(pid: int) -> list[int]:

@@ -21,6 +21,7 @@ from restante.store.engine import Store
 from tests.e2e import crash
 from tests.e2e.crash import CLEAR, TLS, Clients
 from tests.lab.lab import SITE, Lab, PeerSpec
+from tests.lab.process import alive
 from tests.lab.services import RestanteServices, Service, ServiceOptions
 from tests.lab.waiting import wait_until
 from tests.postgres import TemporaryPostgres
@@ -156,7 +157,7 @@ def wait_for_traffic(clients: Clients) -> None:
 
 
 def wait_until_gone(pids: Sequence[int]) -> None:
-    wait_until(lambda: not any(map(crash.alive, pids)), 40, f"{pids} to leave")
+    wait_until(lambda: not any(map(alive, pids)), 40, f"{pids} to leave")
 
 
 @pytest.mark.behaviour("N1")

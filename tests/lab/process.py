@@ -128,6 +128,15 @@ class Processes:
             self._started.pop().stop()
 
 
+def alive(pid: int) -> bool:
+    """Whether a process ``pid`` is there and not only waits to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
 def started_at(pid: int) -> str:
     """The kernel's start time of ``pid`` in clock ticks, which tells a reused id apart; empty when it is gone."""
     try:
