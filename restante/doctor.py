@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nacl.public import PrivateKey
 
+from restante.clamd import Clamd, NotScanned
 from restante.classify.extract.from_settings import NoTesseract, require_programs
 from restante.credentials import BadCredential, Credential, read_credential
 from restante.doctor_finding import Finding
@@ -49,6 +50,7 @@ def check(settings_path: Path, postfix_config_dir: Path | None = None) -> list[F
         *_database(settings),
         *ring_findings(settings, busy_seconds=_SECONDS),
         *_portal(settings),
+        *_scanner(settings),
         *_worker(settings),
         *tls_findings(settings.tls),
         *_milter(settings),
@@ -123,6 +125,20 @@ def _portal(settings: Settings) -> Iterator[Finding]:
             "the portal is reached by https through a web server, and takes all who come that way for one client: "
             "wrong tries of one lock out the others",
             "let the web server set X-Forwarded-For, and set trusted_proxies = 1 in [portal]",
+        )
+
+
+def _scanner(settings: Settings) -> Iterator[Finding]:
+    """A clamd that does not answer: replies with files wait as drafts until it does."""
+    if settings.portal.clamd is None:
+        return
+    try:
+        Clamd(settings.portal.clamd, connect_seconds=_SECONDS, answer_seconds=_SECONDS).scan((b"doctor",))
+    except NotScanned as error:
+        yield Finding(
+            "clamd-unreachable",
+            f"{error}; nobody can send a reply with files",
+            "start clamd and let the portal's user connect to its socket, or take clamd out of [portal]",
         )
 
 

@@ -15,7 +15,7 @@ class Happened:
     """What happened to one copy.  Times are Unix seconds.
 
     ``was`` is the state that an expired copy was in; ``status`` is the enhanced status code (RFC 3463) and ``reply``
-    the words with which a notice was refused.
+    the words with which a notice, or a reply, was refused.
     """
 
     event: Receipt
@@ -44,6 +44,14 @@ def _lost(one: Happened) -> str:
     return (
         f"The notice to {one.recipient} did not arrive: it was refused{refused}{words} Your message still waits in the "
         f"portal, but {one.recipient} does not know of it. Check the address."
+    )
+
+
+def _reply_lost(one: Happened) -> str:
+    words = f': "{one.reply}"' if one.reply else ", since the message ended before it was sent."
+    return (
+        f"{one.recipient} replied to your message, and the reply could not be brought to everybody whom it was for"
+        f"{words} Ask for it in another way."
     )
 
 
@@ -78,6 +86,7 @@ _TEXTS: Mapping[Receipt, tuple[str, Callable[[Happened], str]]] = MappingProxyTy
             ),
         ),
         Receipt.NOTICE_LOST: ("A notice about your message did not arrive", _lost),
+        Receipt.REPLY_LOST: ("A reply to your message was lost", _reply_lost),
     }
 )
 

@@ -18,6 +18,7 @@ class Receipt(StrEnum):
     EXPIRED = "expired"  # nobody has read it, and nobody can any more
     NOT_ME = "not-me"  # the recipient says that somebody else opened it
     NOTICE_LOST = "notice-lost"  # the recipient's mail server would not have the notice
+    REPLY_LOST = "reply-lost"  # what the recipient wrote could not be brought to those it was for
 
 
 CHOSEN = (Receipt.OPENED, Receipt.DOWNLOADED, Receipt.REPLIED, Receipt.EXPIRING, Receipt.EXPIRED)

@@ -22,7 +22,7 @@ from restante.store.outbox import Job
 from restante.tls.evidence import Requirement
 from restante.vault import Opener
 from restante_milter.handover import TlsWay
-from restante_milter.submit import NotSubmitted, Recipient, submit
+from restante_milter.submit import NotSubmitted, Recipient, TooLarge, submit
 
 log = structlog.get_logger()
 
@@ -59,14 +59,17 @@ class ReplySender:
         for group, requirement in ((here, None), (away, Requirement.ENCRYPTED)):
             try:
                 refused |= self._submit(job, reply, group, requirement) if group else {}
-            except NotSubmitted as error:
+            except TooLarge as answer:
+                refused |= dict.fromkeys(group, str(answer))
+            except NotSubmitted as answer:
                 left += group
-                problem = str(error)
+                problem = str(answer)
         if refused:
             log.error("reply-refused", job=job.id, recipients=len(refused))
         if not left:
-            lost = next(iter(refused.values())) if len(refused) == len(recipients) else ""
-            replies.settle(self._store, job.id, job.payload["reply"], error=lost, now=time.time())
+            lost = next(iter(refused.values()), "")
+            error = lost if len(refused) == len(recipients) else ""
+            replies.settle(self._store, job.id, job.payload["reply"], error=error, lost=lost, now=time.time())
         return left, problem
 
     def _submit(
@@ -85,4 +88,4 @@ class ReplySender:
 
     def give_up(self, job: Job, error: str) -> None:
         """It was tried for long enough: the reply stays sealed until its message ends, and the job tells why."""
-        replies.settle(self._store, job.id, job.payload["reply"], error=error, now=time.time())
+        replies.settle(self._store, job.id, job.payload["reply"], error=error, lost=error, now=time.time())

@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from restante.settings import HostPort
 
 TIMEOUT_SECONDS = 120
-OK, START_INPUT = 250, 354
+OK, START_INPUT, EXCEEDED = 250, 354, 552
 
 
 class NotSubmitted(Exception):
     """The MTA did not take the message, for now: try again later."""
+
+
+class TooLarge(NotSubmitted):
+    """It never will, as it is now: the message is larger than it takes (RFC 1870, section 6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ def _supported(client: smtplib.SMTP, sender: str, parameters: Sequence[str]) -> 
 
 def _expect(answer: tuple[int, bytes], code: int = OK) -> None:
     if answer[0] != code:
-        raise NotSubmitted(f"{answer[0]} {answer[1].decode('utf-8', 'replace')}"[:300])
+        problem = TooLarge if answer[0] == EXCEEDED else NotSubmitted
+        raise problem(f"{answer[0]} {answer[1].decode('utf-8', 'replace')}"[:300])
 
 
 def dot_stuffed(content: Iterable[bytes]) -> Iterator[bytes]:

@@ -45,6 +45,7 @@ from restante.store.reply_content import (
     new_file,
     open_draft_key,
     put_file,
+    tell_lost,
     wrap_draft_key,
 )
 from restante.vault import DataKey, Opener, Sealer
@@ -238,8 +239,11 @@ def waiting(store: Store, opener: Opener, reply_id: str) -> Waiting | None:
         return Waiting(blob.size, opener.unwrap(blob.id, blob.wrapped_key))
 
 
-def settle(store: Store, job_id: str, reply_id: str, *, error: str = "", now: float) -> None:
-    """The MTA has the reply, or with an ``error``, will not have it: what was to be sent stays sealed until then."""
+def settle(store: Store, job_id: str, reply_id: str, *, error: str = "", lost: str = "", now: float) -> None:
+    """The MTA has the reply, or with an ``error``, will not have it: then it stays sealed until its message ends.
+
+    ``lost`` is why somebody does not get it, which the sender of the message is told.
+    """
     with store.write() as session:
         failed = bool(error)
         session.execute(
@@ -255,6 +259,8 @@ def settle(store: Store, job_id: str, reply_id: str, *, error: str = "", now: fl
             _record(session, row, "worker", "reply-failed", now, error=error[:200])
         else:
             _end(session, row, ReplyState.SENT, "worker", "sent-reply", now)
+        if lost:
+            tell_lost(session, row, lost, now=now)
 
 
 def _drafts_of(delivery_id: str) -> Select[Reply]:

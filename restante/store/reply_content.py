@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from restante.store import audit
+from restante.receipts import Receipt
+from restante.store import audit, receipts
 from restante.store.blobs import destroy_blob, put_blob
 from restante.store.engine import new_id
-from restante.store.models import Blob, Reply, ReplyFile, ReplyState
+from restante.store.models import Blob, Delivery, Reply, ReplyFile, ReplyState
 from restante.vault import DataKey, Sealer
 
 _WITH_CONTENT = (ReplyState.DRAFT, ReplyState.QUEUED, ReplyState.FAILED)
@@ -128,6 +129,14 @@ def erase_replies(session: Session, delivery_id: str, message_id: str, *, now: f
         audit.record(
             session, now, "worker", "erased-reply", message_id=message_id, delivery_id=delivery_id, was=str(before)
         )
+        if before == ReplyState.QUEUED:
+            tell_lost(session, reply, "", now=now)
+
+
+def tell_lost(session: Session, reply: Reply, why: str, *, now: float) -> None:
+    """Have the sender of the message told that ``reply`` did not come; ``why`` in a mail server's words."""
+    message_id = session.get_one(Delivery, reply.delivery_id).message_id
+    receipts.note(session, Receipt.REPLY_LOST, message_id, reply.delivery_id, now, occasion=reply.id, reply=why[:200])
 
 
 def _forget_blob(session: Session, row: ReplyFile) -> None:

@@ -28,6 +28,7 @@ from restante.store.engine import Store
 from restante.store.migrate import upgrade
 from restante.store.ring import KeyRing
 from restante.tls import netstring
+from tests.portal.clamd import FakeClamd
 
 
 @dataclass(frozen=True)
@@ -388,6 +389,10 @@ MISTAKES: dict[str, tuple[str, Callable[[Installation], object]]] = {
         "portal-proxy-not-trusted",
         _edit_settings("trusted_proxies = 1", "trusted_proxies = 0"),
     ),
+    "a scanner of replies that is not there": (
+        "clamd-unreachable",
+        _edit_settings("trusted_proxies = 1", 'trusted_proxies = 1\nclamd = "unix:/nonexistent/clamd.sock"'),
+    ),
     "settings with an unknown key": ("settings-bad", _edit_settings("log_level", "loglevel")),
     "policy with an unknown action": (
         "policy-bad",
@@ -412,6 +417,16 @@ def test_a_mapped_domain_is_no_mistake_where_the_policy_knows_its_next_hop(runni
     agreed = '[[domain]]\nname = "partner.example"\nnext_hop = "[192.0.2.1]:587"\n'
     (running.folder / "policy.toml").write_text(agreed)
     assert running.names() == set()
+
+
+def test_a_scanner_of_replies_that_answers_is_no_mistake(running: Installation) -> None:
+    path = running.folder / "clamd.sock"
+    _edit_settings("trusted_proxies = 1", f'trusted_proxies = 1\nclamd = "unix:{path}"')(running)
+    assert running.names() == {"clamd-unreachable"}
+    with FakeClamd(path) as clamd:
+        assert running.names() == set()
+        clamd.answer = b"stream: UNKNOWN ERROR\0"
+        assert running.names() == {"clamd-unreachable"}
 
 
 def test_doctor_names_services_that_do_not_run(installation: Installation) -> None:

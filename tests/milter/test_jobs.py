@@ -54,11 +54,12 @@ class Nobody:
 
 
 class Mailbox:
-    """What the MTA was given, as aiosmtpd's handler; refuses the recipients in ``refused``."""
+    """What the MTA was given, as aiosmtpd's handler; refuses ``refused`` recipients, and with ``full`` all."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[list[str], EmailMessage]] = []
         self.refused: set[str] = set()
+        self.full = ""
 
     async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
         if address in self.refused:
@@ -67,6 +68,8 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+        if self.full:
+            return self.full
         message = message_from_bytes(envelope.content, policy=email_policy)
         assert isinstance(message, EmailMessage)
         self.mails.append((envelope.rcpt_tos, message))

@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import select, update
 
 from restante.marks import NOTICE, RouteMark
+from restante.receipt_texts import subject_of
+from restante.receipts import Receipt
 from restante.sealed_spool import SealedSpool
 from restante.settings import HostPort
 from restante.store import holding, replies
@@ -55,6 +57,22 @@ def queue_reply(office: Office, *recipients: str) -> str:
 def state(office: Office) -> str:
     with office.holder.store.read() as session:
         return session.scalars(select(Reply.state)).one()
+
+
+def told_of_loss(office: Office) -> str:
+    """The one mail that tells the sender of a lost reply, once everybody takes mail again."""
+    office.mailbox.refused.clear()
+    office.mailbox.full = ""
+    mta = office.up()
+    try:
+        office.run()
+        office.run()
+    finally:
+        mta.stop()
+    [mail] = [one for _, one in office.mailbox.mails if one["Subject"] == subject_of(Receipt.REPLY_LOST)]
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return " ".join(str(body.get_content()).split())
 
 
 def readable(office: Office) -> list[bool]:
@@ -140,6 +158,9 @@ def test_what_cannot_be_sent_is_kept_sealed_until_the_message_ends(tmp_path: Pat
     assert actions[-1] == "reply-failed"
     assert job.state == OutboxState.FAILED
     assert job.last_error
+    told = told_of_loss(office)
+    assert "could not be brought" in told
+    assert "bob@x.example" in told
     holding.recall(office.holder.store, delivery_id, actor="sender", now=time.time())
     assert state(office) == ReplyState.ERASED
     assert readable(office) == []
@@ -157,6 +178,33 @@ def test_a_reply_whose_message_ended_is_not_sent(office: Office) -> None:
         mta.stop()
     assert [mail for _, mail in office.mailbox.mails if mail["Subject"] == "Re: results"] == []
     assert readable(office) == []
+    assert "ended before it was sent" in told_of_loss(office)
+
+
+@pytest.mark.behaviour("P8")
+def test_a_reply_that_is_too_large_is_given_up_at_once_and_the_sender_told(office: Office) -> None:
+    queue_reply(office, "ann@site.example", "carol@site.example")
+    office.mailbox.full = "552 5.3.4 Message size exceeds fixed limit"
+    mta = office.up()
+    try:
+        office.run()
+    finally:
+        mta.stop()
+    assert state(office) == ReplyState.FAILED
+    assert "552 5.3.4 Message size exceeds fixed limit" in told_of_loss(office)
+
+
+@pytest.mark.behaviour("P8")
+def test_the_sender_hears_of_a_reply_that_some_could_not_get(office: Office) -> None:
+    queue_reply(office, "ann@site.example", "carol@site.example")
+    office.mailbox.refused.add("carol@site.example")
+    mta = office.up()
+    try:
+        office.run()
+    finally:
+        mta.stop()
+    assert state(office) == ReplyState.SENT
+    assert "could not be brought to everybody" in told_of_loss(office)
 
 
 def test_the_spool_gives_back_what_it_was_given() -> None:
