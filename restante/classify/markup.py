@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import string
 from dataclasses import dataclass
 
 from restante.classify.text import occurs
@@ -38,12 +39,12 @@ _BLOCKS = (
     "tr",
     "ul",
 )
-_BARE = {f"<{slash}{name}>": " " for slash in ("", "/") for name in _BLOCKS}
-_BARE |= {f"<{name}>": between for name, between in _BETWEEN.items()}
-_TAG = re.compile(r"(<(?:/?[A-Za-z][A-Za-z0-9:]*|[!?/])[^>]*>)")
+# The tags without attributes that are frequent; and whatever begins with one of these is a tag.
+_BARE = _BETWEEN | {slash + name: " " for slash in ("", "/") for name in _BLOCKS}
+_OPENS = frozenset(string.ascii_letters + "!?/")
+_TAG = re.compile(r"<([A-Za-z!?/][^>]*)>")
 _NAME = re.compile(r"/?[A-Za-z][A-Za-z0-9:]*")
-_PLAIN_TAG = len("</blockquote>")  # what is no longer has no attribute that says anything
-_BEFORE_WORD = re.compile(rf"{_INLINE}+(?=[^\W_])")
+_PLAIN_TAG = len("/blockquote")  # what is no longer has no attribute that says anything
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _ENTITY = re.compile(r"&(?:#|[A-Za-z]{2})")
 _STYLE = re.compile(r"<(style|script)\b[^>]*>", re.IGNORECASE)
@@ -85,9 +86,8 @@ def page(markup: str) -> Page:
     """Read ``markup``, which may be anything."""
     hidden: list[str] = []
     unseen: list[str] = []
-    data = markup.encode("utf-8", "replace")
-    unusual = _UNUSUAL(data)
-    apart = (unusual and _LINED(data)) or _INLINE in markup
+    source = markup
+    apart = _INLINE in markup
     if "<!--" in markup:
         # Nothing after the last end can match, and trying would take time quadratic in the openings.
         end = markup.rfind("-->") + 3
@@ -98,39 +98,83 @@ def page(markup: str) -> Page:
         hidden.append(markup.replace("<![CDATA[", "").replace("]]>", ""))
     if "rtl" in markup or "bidi-override" in markup:
         hidden += [text[::-1] for text in _REVERSED.findall(markup)]
-    concealed = unusual and _CONCEALED(data)
-    classes: frozenset[str] = frozenset()
-    if _STYLED(data):
+    styles = ""
+    if _STYLED(source.encode("utf-8", "replace")):
         markup, styles = _without_styles(markup)
         unseen.append(styles)
-        classes = _hiding_classes(styles) if concealed else classes
-    if concealed:
-        markup = _without_hidden(markup, classes, hidden, unseen)
-    seen = "\n".join([_stripped(one, unseen) for one in (markup, *hidden)])
+    tags: list[str] = []
+    seen = _stripped(markup, tags)
+    # Where nothing was put aside all of it is in tags and styles.
+    telling = (source if hidden else "<".join(("", *tags, styles))).encode("utf-8", "replace")
+    if _UNUSUAL(telling):
+        apart = apart or _LINED(telling)
+        if _CONCEALED(telling):
+            markup = _without_hidden(markup, _hiding_classes(styles), hidden, unseen)
+            tags = []
+            seen = _stripped(markup, tags)
+    if hidden:
+        seen = "\n".join([seen, *[_stripped(one, tags) for one in hidden]])
+    unseen += [f"<{tag}>" for tag in tags if len(tag) > _PLAIN_TAG]
     if _INLINE in seen:
-        apart = apart or any(seen[mark.start() - 1 : mark.start()].isalnum() for mark in _BEFORE_WORD.finditer(seen))
+        apart = apart or _joins_words(seen)
         seen = seen.replace(_INLINE, "")
     return Page(seen, "\n".join(unseen), apart)
 
 
-def _stripped(markup: str, unseen: list[str]) -> str:
-    """``markup`` without its tags; those that may say something go to ``unseen``."""
+def _joins_words(seen: str) -> bool:
+    """Whether inline tags stand between two words somewhere."""
+    start = seen.find(_INLINE)
+    while start >= 0:
+        stop = start + 1
+        while seen.startswith(_INLINE, stop):
+            stop += 1
+        if seen[start - 1 : start].isalnum() and seen[stop : stop + 1].isalnum():
+            return True
+        start = seen.find(_INLINE, stop)
+    return False
+
+
+def _stripped(markup: str, tags: list[str]) -> str:
+    """``markup`` without its tags; those with a rarer name or with attributes go to ``tags``, without their brackets."""
     end = markup.rfind(">") + 1
     if end:
-        pieces = _TAG.split(markup[:end])
-        tags = pieces[1::2]
-        unseen += [tag for tag in tags if len(tag) > _PLAIN_TAG]
-        pieces[1::2] = [_BARE.get(tag) or _between(tag) for tag in tags]
-        markup = "".join(pieces) + markup[end:]
+        markup = _between_tags(markup[:end], tags) + markup[end:]
     text = markup.replace("\n", " ").replace("\r", " ").replace("\t", " ")
     for width in (64, 16, 4, 3, 2):
         text = text.replace(" " * width, " ")
     return text.replace(_QUOTE, "\n> ").replace(_UNQUOTE, "\n") if _QUOTE in text or _UNQUOTE in text else text
 
 
+def _between_tags(markup: str, tags: list[str]) -> str:
+    """What stands between the tags of ``markup``, which ends with one."""
+    first, *pieces = markup.split("<")
+    kept = [first]
+    rare: list[str] = []
+    for piece in pieces:
+        tag, closed, text = piece.partition(">")
+        if closed and tag in _BARE:
+            kept.append(_BARE[tag] + text)
+        elif tag[:1] not in _OPENS:
+            kept.append(f"<{piece}")
+        elif closed:
+            rare.append(tag)
+            kept.append(_between(tag) + text)
+        else:  # a tag with another's beginning in it
+            return _between_odd_tags(markup, tags)
+    tags += rare
+    return "".join(kept)
+
+
+def _between_odd_tags(markup: str, tags: list[str]) -> str:
+    pieces = _TAG.split(markup)
+    tags += pieces[1::2]
+    pieces[1::2] = map(_between, pieces[1::2])
+    return "".join(pieces)
+
+
 def _between(tag: str) -> str:
     """What a tag puts between the words on either side of it."""
-    name = _NAME.match(tag, 1)
+    name = _NAME.match(tag)
     return _BETWEEN.get(name.group(), " ") if name else " "
 
 
