@@ -29,6 +29,8 @@ _MARKED = rb"[0-9][ .-]?" + _MARK + rb"[ .-]?[0-9]"
 _MIXED = rb"[A-Za-z0-9][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][A-Za-z0-9]"
 _ANY = occurs(b"|".join((_WRAP, _ALIKE, _MARKED)))
 _FOREIGN = occurs(_MIXED)
+# What the letters of these alphabets begin with, and nothing else does.
+_GREEK_OR_CYRILLIC = bytes((0xCE, 0xCF, *range(0xD0, 0xD5)))
 
 _WRAPPED, _IS_ALIKE, _IS_MARKED = occurs(_WRAP), occurs(_ALIKE), occurs(_MARKED)
 _GROUPS = rb"[0-9A-Z]+(?:[ ./-][0-9A-Z]+)*"
@@ -69,7 +71,7 @@ def disguises(text: str, data: bytes, *, joined: bool = False) -> list[tuple[str
     if not text.isascii():
         if "\u202e" in text:
             found.append(("right to left", "\n".join(run[::-1] for run in _OVERRIDE.findall(text))))
-        if _FOREIGN(data):
+        if len(data.translate(None, _GREEK_OR_CYRILLIC)) != len(data) and _FOREIGN(data):
             found.append(("look-alike letters", data.decode("utf-8", "replace").translate(_LOOKALIKE)))
     if _ANY(data):
         others = (

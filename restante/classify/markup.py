@@ -135,7 +135,7 @@ def _joins_words(seen: str) -> bool:
 
 
 def _stripped(markup: str, tags: list[str]) -> str:
-    """``markup`` without its tags; those with a rarer name or with attributes go to ``tags``, without their brackets."""
+    """``markup`` without its tags; those with a rarer name or attributes go to ``tags``, without their brackets."""
     end = markup.rfind(">") + 1
     if end:
         markup = _between_tags(markup[:end], tags) + markup[end:]

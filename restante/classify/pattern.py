@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,9 @@ from restante.classify.finding import Confidence
 # RE2's own matching function: the wrapper around it costs more than a search in a short text.  No pattern has groups,
 # so that it never needs more than RE2's automata.
 Match = Callable[[Any, bytes, int, int], list[tuple[int, int]]]
+
+
+UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Pattern:
         self.form, self.entries = form, entries
         self.certain = any(entry.alone is Confidence.HIGH for entry in entries)
         self.number_led = _number_led(form)
+        # Anything of some length and digits may match it: it takes words near it, or in it, to mean something.
+        self.vague = not _WORD.search(_LITERAL.sub(" ", form.body))
 
     @property
     def body(self) -> str:
@@ -46,11 +51,37 @@ class Pattern:
         match: Match = re2.compile(self.form.pattern, options())._regexp.Match  # noqa: SLF001
         return match
 
+    def occurs(self, text: bytes) -> bool:
+        """Whether it matches somewhere."""
+        return self.match(UNANCHORED, text, 0, len(text))[0][0] >= 0
+
     @cached_property
     def here(self) -> Match:
         """Matches where a number begins, without what stands before it."""
         match: Match = re2.compile(self.body, options())._regexp.Match  # noqa: SLF001
         return match
+
+
+class Prefilter:
+    """Tells which of many patterns match somewhere in a text, in one pass.
+
+    An automaton of RE2 learns a text's states as it reads, and what it has learned counts for the next text.  Patterns
+    that match often do so in ever new combinations, each a state of its own: these do not belong in here.
+    """
+
+    def __init__(self, numbered: Iterable[tuple[int, Pattern]]) -> None:
+        self._numbers: list[int] = []
+        self._set = re2.Set.SearchSet(options())
+        for number, pattern in numbered:
+            self._numbers.append(number)
+            self._set.Add(pattern.form.pattern)
+        if self._numbers:
+            self._set.Compile()
+
+    def match(self, text: bytes) -> list[int]:
+        """The numbers of those that match."""
+        found = self._set.Match(text) if self._numbers else None
+        return [self._numbers[one] for one in found] if found else []
 
 
 Sure = dict[Confidence, dict[int, tuple[Entry, ...]]]
@@ -76,6 +107,7 @@ def askers(patterns: tuple[Pattern, ...]) -> tuple[Sure, dict[int, frozenset[int
 
 _DIGIT_FIRST = re.compile(r"(?:\[(?:[0-9]-[0-9]|[0-9])+\]|[0-9]|\(\?:[0-9]+(?:\|[0-9]+)*\))(?!\?|\{0)")
 _LITERAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_WORD = re.compile(r"[a-z]{3}", re.IGNORECASE)
 _INNERMOST = re.compile(r"\([^()]*\)")
 
 

@@ -14,10 +14,11 @@ from dataclasses import replace
 
 from restante.classify.disguise import LONGEST_LINE, addresses, disguises
 from restante.classify.finding import QUOTED
-from restante.classify.markup import declared_charset, hold_back, page, unescape
+from restante.classify.markup import Page, declared_charset, hold_back, page, unescape
 from restante.classify.nearby import CONTEXT
 from restante.classify.scan import MARGIN, Budget, Hit, Scanner
 from restante.classify.text import codec_of, is_wide, normalise
+from restante.classify.vocabulary import Reading
 
 WINDOW = 1 << 16
 _QUOTE = re.compile(rb"</?blockquote")
@@ -40,9 +41,9 @@ class _Target:
         self._scanner, self._budget, self._report, self._observe = scanner, budget, report, observe
         self._joined = joined
 
-    def scan(self, reading: str, text: bytes, start: int, end: int) -> None:
-        """Scan ``text[start:end]``; what stands around it gives context."""
-        hits = self._scanner.scan(text, start, end, self._budget)
+    def scan(self, reading: str, text: bytes, start: int, end: int, words: Reading | None = None) -> None:
+        """Scan ``text[start:end]``; what stands around it gives context.  ``words`` are those of ``text``, if known."""
+        hits = self._scanner.scan(text, start, end, self._budget, reading=words)
         if self._observe is not None:
             self._observe(reading, text, start, end, hits)
         if hits:
@@ -55,9 +56,16 @@ class _Target:
         padded = b"\n%b\n" % text
         self.scan(reading, padded, 0, len(padded))
 
-    def may_find(self, text: bytes) -> bool:
-        """Whether anything that is looked for may be in ``text``."""
-        return self._scanner.may_find(b"\n%b\n" % text)
+    def page(self, read: Page, source: bytes, seen: bytes, *, source_is_shown: bool) -> None:
+        """Scan what is seen of a page, and its ``source`` where that may say more."""
+        padded = b"\n%b\n" % seen
+        words = self._scanner.vocabulary.read(padded)
+        unseen = b"\n%b\n" % normalise(unescape(read.unseen))
+        in_full = source_is_shown or read.apart or self._scanner.may_find(unseen, words, self._budget.least)
+        if in_full:
+            self.whole("utf-8, HTML source", source)
+        if not in_full or seen != source:
+            self.scan("utf-8, HTML as seen", padded, 0, len(padded), words)
 
     def others(self, codec: str, source: bytes, text: str, seen: bytes) -> None:
         """The readings that only some texts have: ``seen`` is what a reader sees, ``text`` the same unnormalised."""
@@ -235,11 +243,7 @@ class TextScan:
         source = normalise(unescape(text))
         text = unescape(read.seen)
         seen = normalise(text)
-        in_full = self._source_is_shown or read.apart or self._target.may_find(normalise(unescape(read.unseen)))
-        if in_full:
-            self._target.whole("utf-8, HTML source", source)
-        if not in_full or seen != source:
-            self._target.whole("utf-8, HTML as seen", seen)
+        self._target.page(read, source, seen, source_is_shown=self._source_is_shown)
         self._target.others("utf-8", source, text, seen)
 
     def _block(self, raw: bytes, *, final: bool) -> None:

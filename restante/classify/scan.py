@@ -6,7 +6,7 @@ Immutable after construction and safe to share between threads.  Scanning is lin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import re2
@@ -15,7 +15,7 @@ from restante.classify.detector import Detector, Form, Proof, Surroundings
 from restante.classify.dictionary import Dictionary
 from restante.classify.finding import Confidence
 from restante.classify.nearby import CONTEXT, Nearby
-from restante.classify.pattern import Entry, Pattern, askers, options
+from restante.classify.pattern import UNANCHORED, Entry, Pattern, Prefilter, askers, options
 from restante.classify.tables import DictionaryTable, Lexicon
 from restante.classify.vocabulary import Reading, Vocabulary
 
@@ -72,12 +72,12 @@ class Hit:
     reason: str
 
 
-_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
 _HERE = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
 _NUMBER = re.compile(rb"[0-9]+")
 MAX_NUMBER = 8192  # bytes that the match of a form may take: more than it has instructions
 _SHORT = 100  # bytes of a candidate for which words near all of it are those near a part of it
 _FEW = 8  # so many patterns are searched for one by one sooner than every number is looked at
+_MANY = 24  # more patterns than these are asked for together
 
 
 class Scanner:
@@ -102,11 +102,10 @@ class Scanner:
                 entries.append(Entry(detector, form.alone, context))
         self.patterns = tuple(Pattern(form, tuple(entries)) for form, entries in asked.values())
         self.sure, self.needy = askers(self.patterns)
-        self._prefilter = re2.Set.SearchSet(options())
-        for pattern in self.patterns:
-            self._prefilter.Add(pattern.form.pattern)
-        if self.patterns:
-            self._prefilter.Compile()
+        self._all = Prefilter(enumerate(self.patterns))
+        vague = {index for index, one in enumerate(self.patterns) if one.vague} - self.sure[Confidence.MEDIUM].keys()
+        self._vague = {context: whose & vague for context, whose in self.needy.items() if whose & vague}
+        self._telling = Prefilter((index, one) for index, one in enumerate(self.patterns) if index not in vague)
         self._numbers_of = [index for index, pattern in enumerate(self.patterns) if pattern.number_led]
         self._numbers = re2.Set.MatchSet(options())
         for index in self._numbers_of:
@@ -114,26 +113,45 @@ class Scanner:
         if self._numbers_of:
             self._numbers.Compile()
 
-    def candidates(self, text: bytes) -> list[int]:
-        """Which patterns match somewhere in ``text``: the prefilter alone."""
-        return (self._prefilter.Match(text) or []) if self.patterns else []
+    def candidates(self, text: bytes, least: Confidence) -> list[int]:
+        """Which patterns match somewhere in ``text``, but for the vague ones where those count for less than ``least``."""
+        return (self._all if least is Confidence.LOW else self._telling).match(text)
 
-    def may_find(self, text: bytes) -> bool:
-        """Whether a pattern matches in ``text``, or a word or a value stands there; it need not count for anything."""
-        if self.candidates(text):
-            return True
+    def vague(self, contexts: Collection[int]) -> frozenset[int]:
+        """The vague patterns for which somebody has context words that are in the lists ``contexts``."""
+        return frozenset().union(*[self._vague[context] for context in contexts if context in self._vague])
+
+    def wanted(self, text: bytes, contexts: Collection[int], least: Confidence) -> list[int]:
+        """Which patterns to search for in ``text``, where words of the lists ``contexts`` stand in it."""
+        vague = self.vague(contexts) if least is not Confidence.LOW else ()
+        if len(vague) > _MANY:
+            return self._all.match(text)
+        return [*self.candidates(text, least), *vague]
+
+    def may_find(self, text: bytes, beside: Reading, least: Confidence) -> bool:
+        """Whether something in ``text`` may count for at least ``least``, with the words of ``beside`` near it."""
         reading = self.vocabulary.read(text)
-        if reading.phrases:
+        if reading.phrases or self.candidates(text, least):
+            return True
+        if any(self.patterns[index].occurs(text) for index in self.vague(beside.contexts)):
             return True
         return any(any(True for _ in one.find(reading.words, 0, len(text))) for _, one in self.dictionaries)
 
-    def scan(self, text: bytes, start: int, end: int, budget: Budget, least: Confidence | None = None) -> list[Hit]:
+    def scan(
+        self,
+        text: bytes,
+        start: int,
+        end: int,
+        budget: Budget,
+        least: Confidence | None = None,
+        reading: Reading | None = None,
+    ) -> list[Hit]:
         """The hits that begin in ``text[start:end]``; the rest of ``text`` only gives context.
 
         ``text`` is normalised UTF-8 with a line feed at either end of the whole that it is a window of.  Hits below
-        ``least``, or ``budget.least``, may be missing.
+        ``least``, or ``budget.least``, may be missing.  ``reading`` is the vocabulary's, where it is known.
         """
-        window = _Window(self, text, start, end, budget, budget.least if least is None else least)
+        window = _Window(self, text, start, end, budget, budget.least if least is None else least, reading)
         if self.lexicons:
             window.lexicons()
         if self.dictionaries:
@@ -170,10 +188,19 @@ class _Window:
 
     __slots__ = ("_budget", "_end", "_least", "_near", "_reading", "_scanner", "_start", "_text", "hits")
 
-    def __init__(self, scanner: Scanner, text: bytes, start: int, end: int, budget: Budget, least: Confidence) -> None:
+    def __init__(
+        self,
+        scanner: Scanner,
+        text: bytes,
+        start: int,
+        end: int,
+        budget: Budget,
+        least: Confidence,
+        reading: Reading | None,
+    ) -> None:
         self._scanner, self._text, self._start, self._end = scanner, text, start, end
         self._budget, self._least = budget, least
-        self._reading: Reading | None = None
+        self._reading = reading
         self._near: Nearby | None = None
         self.hits: list[Hit] = []
 
@@ -192,21 +219,13 @@ class _Window:
         return self._near
 
     def wanted(self) -> Iterator[tuple[int, tuple[Entry, ...]]]:
-        """The patterns that occur, each with those who ask for it and can get anything here that counts."""
+        """The patterns to search for, each with those who ask for it and can get anything here that counts."""
         scanner, least = self._scanner, self._least
-        found = scanner.candidates(self._text)
-        if least is Confidence.LOW:
-            yield from ((index, scanner.patterns[index].entries) for index in found)
-            return
-        contexts = self.reading.contexts
-        sure, needy = scanner.sure[least], scanner.needy.keys() & contexts
-        hopeful = frozenset().union(*[scanner.needy[context] for context in needy])
-        for index in found:
-            if index in hopeful:
-                entries = scanner.patterns[index].entries
-                yield index, tuple([entry for entry in entries if entry.alone >= least or entry.context in contexts])
-            elif index in sure:
-                yield index, sure[index]
+        contexts = self.reading.contexts if least is not Confidence.LOW else frozenset()
+        for index in scanner.wanted(self._text, contexts, least):
+            entries = scanner.patterns[index].entries
+            if asking := tuple([entry for entry in entries if entry.alone >= least or entry.context in contexts]):
+                yield index, asking
 
     def lexicons(self) -> None:
         """Look for the words of all lexicons."""
@@ -343,7 +362,7 @@ def _occurrences(pattern: Pattern, text: bytes, start: int, end: int) -> Iterato
     match, bounded, size = pattern.match, pattern.form.bounded, len(text)
     position = max(start - 8, 0)
     while True:
-        begin, stop = match(_UNANCHORED, text, position, size)[0]
+        begin, stop = match(UNANCHORED, text, position, size)[0]
         if begin < 0:
             return
         if bounded:

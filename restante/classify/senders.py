@@ -55,10 +55,15 @@ class SenderTriggers:
                     self._found(session, "trigger-header", f"header:{name}", value)
 
     def _subject(self, subject: str, session: Session) -> None:
+        plain: str | None = None
         for pattern, detector in ((self._tag, "trigger-subject"), (self._own_tag, "subject-tag")):
             if pattern is None:
                 continue
-            found = list(pattern.finditer(subject)) or list(pattern.finditer(_plain(subject)))
+            if plain is None:
+                plain = _plain(subject)
+            if "[" not in plain:
+                return
+            found = list(pattern.finditer(subject)) or list(pattern.finditer(plain))
             for match in found[:MOST_TAGS]:
                 session.subject_tags.append(match.group())
                 self._found(session, detector, "subject", match.group())

@@ -7,6 +7,7 @@ import re
 import secrets
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import Protocol
 
@@ -32,6 +33,14 @@ _MACHINE = re.compile(
     rb"|in-reply-to\Z|resent-message-id|thread-index|return-path\Z|date\Z|mime-version\Z|content-(?:type|disposition|id)\Z"
     rb"|x-(?:ms|google|spam|gm|mailer|virus|mimeole|antiabuse|authentication|original(?:arrival|ating)|scanned|uid)"
 )
+
+
+_LONGEST_NAME = 40
+
+
+@lru_cache(1024)
+def _by_machine(name: bytes) -> bool:
+    return _MACHINE.match(name) is not None
 
 
 class Recorder(Protocol):
@@ -155,8 +164,10 @@ class Session:
         """
         if _PLAIN.issuperset([name for name, _ in block.fields]):
             return
-        silent = [one for one in block.fields if _MACHINE.match(one[0])]
-        shown = [one for one in block.fields if not _MACHINE.match(one[0])] if silent else block.fields
+        shown: list[tuple[bytes, bytes]] = []
+        silent: list[tuple[bytes, bytes]] = []
+        for one in block.fields:
+            (silent if _by_machine(one[0][:_LONGEST_NAME]) else shown).append(one)
         fields = [*shown, (b"", _APART), *silent]
         texts = [b"%b: %b\n" % one for one in fields]
         whole = b"".join(texts)

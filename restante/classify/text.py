@@ -97,6 +97,11 @@ _WESTERN = b"\xc3"
 _COMBINING = occurs(rb"[\pM\x{1100}-\x{11FF}]")
 
 
+def is_western(foreign: bytes) -> bool:
+    """Whether UTF-8 without its ASCII has letters of Western Europe alone, U+00C0 to U+00FF."""
+    return foreign[::2].count(_WESTERN) * 2 == len(foreign)
+
+
 def normalise(text: str) -> bytes:
     """``text`` as detectors match it, in UTF-8, with line feeds for line ends."""
     if "\r\n" in text:
@@ -106,7 +111,7 @@ def normalise(text: str) -> bytes:
     # All patterns ignore case, so only what folds to several letters is folded here.
     data = text.encode("utf-8", "replace")
     foreign = data.translate(None, _ASCII)
-    if foreign[::2].count(_WESTERN) * 2 == len(foreign):
+    if is_western(foreign):
         return data.replace(b"\xc3\x9f", b"ss") if b"\xc3\x9f" in foreign else data
     # Most text needs nothing of this; ASCII between other characters changes nothing, but for what combines with it.
     if not _COMBINING(foreign) and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):

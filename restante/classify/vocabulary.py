@@ -14,7 +14,7 @@ from typing import Final
 
 import re2
 
-from restante.classify.text import normalise, occurs
+from restante.classify.text import is_western, normalise, occurs
 
 # To lower case, and everything of ASCII that is in no word to a space.
 _TABLE: Final = bytes(
@@ -47,6 +47,7 @@ class _AsWord(dict[str, str]):
 
 _AS_WORD: Final = _AsWord()
 _MOST_SPACE: Final = 8  # white space that may stand between two words of a phrase
+_REACH: Final = 256  # bytes in which the second word begins, whatever its phrase has between the two
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,14 @@ class Phrase:
     """``key`` is in lower case with single spaces; ``lead`` characters of it stand before its first word.
 
     ``owners`` are numbers of lexicons, ``contexts`` those of lists of context words.  ``words`` is empty where the
-    script puts no space between words, and the phrase stands anywhere.
+    script puts no space between words, and the phrase stands anywhere.  ``needle`` finds the first word, ``second`` is
+    the one after it.
     """
 
     key: str
     words: frozenset[bytes]
     needle: bytes
+    second: bytes
     lead: int
     plain: bool
     owners: frozenset[int]
@@ -79,12 +82,13 @@ class Vocabulary:
             tokens = words.split()
             if _UNSPACED.fullmatch(key):
                 whose = frozenset(owners.get(key, ())), frozenset(near.get(key, ()))
-                unspaced.append(Phrase(key, frozenset(), key.encode(), 0, True, *whose))
+                unspaced.append(Phrase(key, frozenset(), key.encode(), b"", 0, True, *whose))
             elif tokens:
                 lead = len(words.decode()) - len(words.decode().lstrip())
                 plain = len(tokens) == 1 and len(tokens[0]) == len(words)
                 whose = frozenset(owners.get(key, ())), frozenset(near.get(key, ()))
-                phrase = Phrase(key, frozenset(tokens), b" %b " % tokens[0], lead, plain, *whose)
+                second = tokens[1] if len(tokens) > 1 else b""
+                phrase = Phrase(key, frozenset(tokens), b" %b " % tokens[0], second, lead, plain, *whose)
                 phrases.append(phrase)
         uses = Counter(word for phrase in phrases for word in phrase.words)
         for phrase in phrases:
@@ -97,12 +101,13 @@ class Vocabulary:
 
     def read(self, text: bytes) -> Reading:
         """Look ``text`` over: normalised UTF-8 with an end of a word at either end."""
-        words = as_words(text)
+        foreign = b"" if text.isascii() else text.translate(None, _ASCII)
+        words = _as_words(text, foreign)
         # Straight from the list: a set of all words of the text would cost as much again.
         known = self._words.intersection(words.split())
         rarest = known & self._by_word.keys()
         phrases = [phrase for word in rarest for phrase in self._by_word[word] if phrase.plain or phrase.words <= known]
-        if self._unspaced and not text.isascii() and _ANY_UNSPACED(text.translate(None, _ASCII)):
+        if self._unspaced and foreign and not is_western(foreign) and _ANY_UNSPACED(foreign):
             phrases += [phrase for phrase in self._unspaced if phrase.needle in text]
         return Reading(text, words, phrases)
 
@@ -140,7 +145,10 @@ class Reading:
         position = words.find(needle, max(start - 1, 0), last)
         while position >= 0:
             first = position + 1
-            place = (first, first + size) if phrase.plain else _place(self.text, first, phrase)
+            place: tuple[int, int] | None = (first, first + size)
+            if not phrase.plain:
+                near = words[first + size : first + size + _REACH].lstrip()
+                place = _place(self.text, first, phrase) if near.startswith(phrase.second) else None
             if place and start <= place[0] < end:
                 yield (*place, phrase)
             position = words.find(needle, first + size, last)
@@ -165,11 +173,15 @@ def _by_key(lists: Iterable[tuple[str, ...]]) -> dict[str, set[int]]:
 
 def as_words(text: bytes) -> bytes:
     """``text`` in lower case with everything that is in no word a space, byte for byte as long as it is."""
-    if text.isascii():
+    return _as_words(text, b"" if text.isascii() else text.translate(None, _ASCII))
+
+
+def _as_words(text: bytes, foreign: bytes) -> bytes:
+    if not foreign:
         return text.translate(_TABLE)
     # What is cut off at either end may be joined here to what is no character; it stands nowhere in the text.
-    foreign = set(text.translate(None, _ASCII).decode("utf-8", "surrogateescape"))
-    changes = [(character, _AS_WORD[character]) for character in foreign if _AS_WORD[character] != character]
+    characters = set(foreign.decode("utf-8", "surrogateescape"))
+    changes = [(character, _AS_WORD[character]) for character in characters if _AS_WORD[character] != character]
     if len(changes) <= _FEW:
         for before, after in changes:
             text = text.replace(before.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape"))
