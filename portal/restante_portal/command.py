@@ -16,7 +16,7 @@ import click
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # comes without types
 from nacl.public import PrivateKey
 
-from restante import log
+from restante import dumps, log
 from restante.credentials import BadCredential, Credential, read_credential
 from restante.settings import Settings
 from restante.store.migrate import require_current
@@ -104,6 +104,7 @@ def check(settings: Settings) -> None:
 @click.pass_obj
 def portal(invocation: Invocation) -> None:
     """Run the portal for recipients and administrators."""
+    dumps.forbid()
     settings = invocation.settings
     log.configure(settings.log_level)
     check(settings)
