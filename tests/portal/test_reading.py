@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from restante.store.blobs import BlobReader, put_blob
 from restante.store.engine import new_id
 from restante.vault import DataKey, seal_stream
-from restante_portal import display, ranges, reading
+from restante_portal import display, ranges, reading, transfer
 from restante_portal.reading import Index, Part
 from tests.portal import letters
 from tests.portal.conftest import Post
@@ -43,7 +43,7 @@ def index(content: bytes, piece: int = 65_536) -> tuple[Index, Bytes]:
 
 
 def content_of(reader: Bytes, part: Part) -> bytes:
-    return b"".join(reading.decoded(reader.read, part))
+    return b"".join(transfer.decoded(reader.read, part))
 
 
 def multipart(*parts: bytes, kind: bytes = b"mixed", close: bool = True) -> bytes:
@@ -302,7 +302,7 @@ def test_reading_a_large_letter_holds_little_in_memory() -> None:
     reader = Endless()
     tracemalloc.start()
     found = reading.index_message(reader)  # type: ignore[arg-type]  # a stand-in for BlobReader
-    size = sum(len(piece) for piece in reading.decoded(reader.read, found.parts[1]))
+    size = sum(len(piece) for piece in transfer.decoded(reader.read, found.parts[1]))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size == 57 * 800_000
