@@ -27,6 +27,7 @@ from restante.store.models import (
     AuditRecord,
     Delivery,
     Enrolment,
+    JobKind,
     Message,
     OutboxJob,
     Passkey,
@@ -518,6 +519,26 @@ def test_more_ways_for_who_is_signed_in_and_a_greeting(app: Flask, post: Post, b
     for _ in range(enrolments.MOST_PASSKEYS - 2):
         assert answer_with(browser, "/enrol", passkey()).location == "/enrol?done=1"
     assert answer_with(browser, "/enrol", passkey()).status_code == 400
+
+
+@pytest.mark.behaviour("P5")
+def test_the_address_is_told_of_every_change_on_the_page(app: Flask, post: Post, browser: Browser) -> None:
+    path = opened(post, browser)
+    set_password(browser, path, post.clock.now, "short")  # refused
+    assert answer_with(browser, path, passkey()).location == "/enrol?done=1"
+    for _ in range(2):
+        set_password(browser, "/enrol", post.clock.now)
+    browser.post("/enrol", {"act": "greeting", "greeting": "blue"}, form_key=browser.form_key("/enrol"))
+    browser.post("/enrol", {"act": "remove"}, form_key=browser.form_key("/enrol"))
+    sign_in(Browser(app, "192.0.2.9"), passkey())
+    with post.store.read() as session:
+        (job,) = session.scalars(select(OutboxJob).where(OutboxJob.kind == JobKind.SIGN_IN)).all()
+        copy = session.get_one(Delivery, job.payload["delivery"])
+    assert copy.recipient == RECIPIENT
+    assert [one["what"] for one in job.payload["changes"]] == ["passkey", "password", "new-password", "removed"]
+    assert job.sealed is None
+    for secret in (RECIPIENT, PASSWORD, "argon2", "blue"):
+        assert secret not in json.dumps(job.payload)
 
 
 @pytest.mark.behaviour("P10")
