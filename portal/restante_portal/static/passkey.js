@@ -46,8 +46,9 @@
         form.elements.answer.value = answered(credential);
         form.submit();
       } catch {
-        failed.hidden = false;
         button.disabled = false;
+        failed.hidden = false;
+        failed.focus();
       }
     });
   }
