@@ -20,12 +20,15 @@ def postgres() -> Iterator[TemporaryPostgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty database: the test runs once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/restante.db"
+        yield f"sqlite:///{tmp_path}/restante.db"
+        return
     server: TemporaryPostgres = request.getfixturevalue("postgres")
-    return server.create_database()
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
 
 
 class _SkipsFail:
