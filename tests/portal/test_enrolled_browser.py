@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, Page
 
 from restante.access import CodeWay
 from restante.settings import HostPort
 from tests.portal.authenticator import app_code
-from tests.portal.chromium import launched
+from tests.portal.chromium import Device, launched
 from tests.portal.conftest import Post, make_post, make_settings
 from tests.portal.server import PortalServer, free_port
 from tests.portal.test_browser import Visit
@@ -37,32 +36,6 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
     with PortalServer(settings, folder):
         yield post
     post.store.close()
-
-
-class Device:
-    """An authenticator of the device, which knows its user by the finger, or does not."""
-
-    def __init__(self, context: BrowserContext, page: Page) -> None:
-        self._session = context.new_cdp_session(page)
-        self._session.send("WebAuthn.enable")
-        options = {
-            "protocol": "ctap2",
-            "transport": "internal",
-            "hasResidentKey": True,
-            "hasUserVerification": True,
-            "isUserVerified": True,
-            "automaticPresenceSimulation": True,
-        }
-        self._id = self._session.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
-
-    def knows_its_user(self, *, known: bool) -> None:
-        self._session.send("WebAuthn.setUserVerified", {"authenticatorId": self._id, "isUserVerified": known})
-
-    def passkeys(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._session.send("WebAuthn.getCredentials", {"authenticatorId": self._id})[
-            "credentials"
-        ]
-        return found
 
 
 def open_message(office: Post, page: Page, recipient: str) -> None:
