@@ -23,7 +23,7 @@ from restante.marks import NOTICE_HEADER, ROUTE_HEADER, NoticeMark
 from restante.notice_ids import link_of
 from restante.store import enrolments, undelivered
 from restante.store.enrolments import Ground, NewPasskey, NewPassword
-from restante.store.models import AuditRecord, Delivery, DeliveryState, JobKind, OutboxJob
+from restante.store.models import AuditRecord, Delivery, DeliveryState, JobKind, OutboxJob, OutboxState
 from restante.tls.evidence import Evidence, Level
 from restante.vault import generate_keypair
 from restante_milter.intake import Intake
@@ -63,8 +63,8 @@ class Site:
     def enrol(self, address: str = BOB, **changes: Any) -> Ground:
         """A recipient opens a message and sets a password, a passkey and a greeting."""
         (copy,) = self.office.hold(address, **changes)
-        self.send()
         with self.store.write() as session:
+            session.execute(update(OutboxJob).values(state=OutboxState.DONE))  # its own notice is not looked at here
             session.execute(update(Delivery).where(Delivery.id == copy).values(state=DeliveryState.OPENED))
             ground = Ground(copy, session.get_one(Delivery, copy).message_id, address, Proof.CODE)
         now = time.time()
