@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 import re2
 
 SHORTEST = 7
+_MEMORY = ("/memfd:", "/dev/shm/")
 _FILE_BYTES = 256 * 1024 * 1024
 _DFA_BYTES = 512 * 1024 * 1024
 
@@ -90,10 +91,14 @@ def tree_of(process: int) -> list[int]:
 
 
 def unnamed_files(process: int) -> Iterator[bytes]:
-    """What stands in the regular files that a process has open and that have no name any more."""
+    """What stands in the regular files that a process has open and that have no name any more.
+
+    Not in anonymous memory (memfd, /dev/shm), which is no more on a disk than the process's own is.
+    """
     for entry in _entries(Path(f"/proc/{process}/fd")):
         try:
-            if str(entry.readlink()).endswith("(deleted)") and entry.is_file():
+            name = str(entry.readlink())
+            if name.endswith("(deleted)") and not name.startswith(_MEMORY) and entry.is_file():
                 yield entry.read_bytes()
         except OSError:
             continue  # closed meanwhile

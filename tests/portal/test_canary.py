@@ -85,7 +85,7 @@ class Life:
         return link
 
     def keep_cookies(self, browser: Browser) -> None:
-        for cookie in browser.client._cookies.values():  # werkzeug asks for each by its name
+        for cookie in (browser.client._cookies or {}).values():  # werkzeug asks for each by its name
             self.keep(f"cookie {cookie.key}", *(part for part in cookie.value.split(".") if len(part) > 12))
 
     def live(self) -> None:
