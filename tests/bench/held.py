@@ -43,7 +43,6 @@ from restante.vault import DataKey, Sealer, seal_stream
 from tests.lab.waiting import LabError
 
 DAY = 86_400.0
-_BATCH = 10_000
 _EPOCH_SECONDS = 7 * DAY
 _SUMMARY = b'{"subject": "Your order", "attachments": [], "findings": [], "from": "ann@site.example", "date": ""}'
 
@@ -90,7 +89,7 @@ def fill(settings: Settings, held: int, *, mail: bytes, opening: bytes, by_numbe
     store, ring, now = Store(settings.database), KeyRing(settings.ring_path), time.time()
     try:
         if store.engine.dialect.name == "sqlite":
-            event.listen(store.engine, "connect", _like_postgresql)
+            event.listen(store.engine, "connect", _prepare_sqlite)
         prepare_ring(store, ring)
         open_epoch(store, ring, seconds=_EPOCH_SECONDS, now=now)
         vault = Sealer(settings.vault.key_id, b64decode(settings.vault.public_key))
@@ -109,8 +108,10 @@ def fill(settings: Settings, held: int, *, mail: bytes, opening: bytes, by_numbe
     return letters
 
 
-def _like_postgresql(connection: Any, _record: object) -> None:
-    """The two functions that PostgreSQL has of itself."""
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Write each page once, and have the two functions that PostgreSQL has of itself."""
+    for pragma in ("journal_mode=OFF", "cache_size=-1000000"):
+        connection.execute(f"PRAGMA {pragma}").close()
     connection.create_function("md5", 1, lambda value: hashlib.md5(value.encode()).hexdigest(), deterministic=True)
     connection.create_function("decode", 2, lambda value, _form: bytes.fromhex(value), deterministic=True)
 
@@ -195,22 +196,21 @@ def _copy(store: Store, original: _Original, count: int) -> None:
         ]
         statements.append(
             "WITH RECURSIVE copies(n) AS "
-            "(SELECT CAST(:first AS INTEGER) UNION ALL SELECT n + 1 FROM copies WHERE n < :last) "
+            "(SELECT 1 UNION ALL SELECT n + 1 FROM copies WHERE n < :count) "
             f"INSERT INTO {table.name} ({', '.join(columns)}) "
             f"SELECT {', '.join(values)} FROM {table.name} t, copies WHERE t.{key} = '{value}'"
         )
-    for first in range(1, count + 1, _BATCH):
-        span = {"first": first, "last": min(count, first + _BATCH - 1), "step": 10 * DAY / count}
-        with store.write() as session:
+    if count:
+        with store.write(durable=False) as session:
             for statement in statements:
-                session.execute(text(statement), span)
+                session.execute(text(statement), {"count": count, "step": 10 * DAY / count})
 
 
 def _copy_to_open(store: Store, vault: Sealer, original: _Original, mail: bytes, codes: Sequence[str]) -> list[Letter]:
     """One copy of ``original``, with a link of its own, for each of ``codes``; an empty one asks for no code."""
     hashes = {code: code_hash(code) if code else None for code in set(codes)}
     letters = [Letter(mint_token(), mint_number(), code) for code in codes]
-    with store.write() as session:
+    with store.write(durable=False) as session:
         found: list[tuple[type[Base], list[dict[str, Any]]]] = []
         for model, key, value in original.rows():
             table = Base.metadata.tables[model.__tablename__]

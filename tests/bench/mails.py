@@ -84,6 +84,14 @@ def ordinary(subject: str = _SUBJECT) -> bytes:
     return _ordinary(subject).as_bytes()
 
 
+def short() -> bytes:
+    """About 1 kB of text."""
+    message = EmailMessage(policy=EmailPolicy(linesep="\n", max_line_length=76))
+    message["From"], message["To"], message["Subject"] = "ann@site.example", "bob@partner.example", _SUBJECT
+    message.set_content("\n\n".join(_PARAGRAPHS[:3]) + "\n")
+    return message.as_bytes()
+
+
 def with_attachment(content: bytes, file_name: str) -> bytes:
     """The same mail with one file."""
     message = _ordinary(_SUBJECT)
