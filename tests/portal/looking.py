@@ -31,16 +31,24 @@ _ALL_RULES = "axe.run(document, {resultTypes: ['violations'], iframes: false, pr
 # Those of axe-core's rules that look at colours or at room; for the others, all themes and sizes are one page.
 _RULES_OF_LOOKS = _ALL_RULES.replace(
     "{result",
-    "{runOnly: ['color-contrast', 'link-in-text-block', 'target-size', 'scrollable-region-focusable'], result",
+    "{runOnly: ['color-contrast', 'link-in-text-block', 'target-size', 'scrollable-region-focusable',"
+    " 'html-has-lang', 'html-lang-valid', 'valid-lang'], result",
 )
 
-# Colours do not depend on the size, and room does not on the theme: two looks are as good as four.  To take all four,
-# with all rules, set RESTANTE_EVERY_LOOK.
-_EVERY_LOOK = bool(os.environ.get("RESTANTE_EVERY_LOOK"))
-_LOOKS = (
-    ("light", "320 px", _ALL_RULES),
-    ("dark", "400 %", _RULES_OF_LOOKS),
+# A letter is shown in a frame, where the page around it has the heading and the landmarks.
+_ALL_RULES_IN_A_FRAME = _ALL_RULES.replace(
+    "{result",
+    "{rules: {'landmark-one-main': {enabled: false}, 'page-has-heading-one': {enabled: false},"
+    " region: {enabled: false}}, result",
 )
+
+# Colours do not depend on the size, and room does not on the theme; names and structure depend on neither, nor on the
+# direction: these looks are as good as all of them with all rules, for which set RESTANTE_EVERY_LOOK.
+_EVERY_LOOK = bool(os.environ.get("RESTANTE_EVERY_LOOK"))
+_LOOKS = {
+    "ltr": (("light", "320 px", _ALL_RULES), ("dark", "400 %", _RULES_OF_LOOKS)),
+    "rtl": (("dark", "320 px", _RULES_OF_LOOKS), ("light", "400 %", _RULES_OF_LOOKS)),
+}
 _ALL_LOOKS = tuple((scheme, size, _ALL_RULES) for scheme in ("light", "dark") for size in SIZES)
 
 _STICKS_OUT = """() => {
@@ -112,9 +120,6 @@ class Look:
     _known: dict[str, str] = field(default_factory=dict)
     _axe: str = field(default_factory=lambda: AXE.read_text(encoding="utf-8"), repr=False)
 
-    def __post_init__(self) -> None:
-        self._screen = self.stage.context.new_cdp_session(self.stage.page)
-
     def at(self, state: State) -> None:
         """Look at the page in both themes, both directions and both sizes; leaves it in any of them."""
         assert state.name not in self.seen, state.name
@@ -139,16 +144,24 @@ class Look:
         if digest in self._known:
             return  # a page that was looked at under another name
         self._known[digest] = where
-        page.evaluate(self._axe)
-        for scheme, size, rules in _ALL_LOOKS if _EVERY_LOOK else _LOOKS:
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            self._screen.send("Emulation.setDeviceMetricsOverride", SIZES[size])
-            result: dict[str, Any] = page.evaluate(rules)
-            found = [_told(each) for each in result["violations"]] + page.evaluate(_STICKS_OUT)
+        sheet = self.stage.context.new_page() if state.letter else page
+        if state.letter:
+            sheet.set_content(shown["html"])  # where it stands, no script runs, and so no axe
+        sheet.evaluate(self._axe)
+        screen = self.stage.context.new_cdp_session(sheet)
+        for scheme, size, rules in _ALL_LOOKS if _EVERY_LOOK else _LOOKS[shown["dir"]]:
+            sheet.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            screen.send("Emulation.setDeviceMetricsOverride", SIZES[size])
+            run_axe = _ALL_RULES_IN_A_FRAME if state.letter and rules == _ALL_RULES else rules
+            result: dict[str, Any] = sheet.evaluate(run_axe)
+            found = [_told(each) for each in result["violations"]] + sheet.evaluate(_STICKS_OUT)
             if not state.letter:
-                page.keyboard.press("Tab")  # from here on, a browser shows where the focus is
-                found += page.evaluate(_FOCUS)
+                sheet.keyboard.press("Tab")  # from here on, a browser shows where the focus is
+                found += sheet.evaluate(_FOCUS)
             self.problems += [f"{where}, {scheme}, {size}: {each}" for each in found]
+        screen.detach()
+        if state.letter:
+            sheet.close()
 
     def _weigh(self, state: State, where: str, loaded: list[tuple[str, int, str]]) -> None:
         """All that the page needs, but not what a sender wrote; and everything from here."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,8 @@ FOLDER = Path(__file__).parents[2] / "docs/screenshots"
 MOST_BYTES = 60_000
 WIDE, PHONE = (1000, 720), (320, 640)
 
-LETTER = """\
+LETTER = (
+    """\
 From: Anna Hart <anna@clinic.example>
 To: rita@patients.example
 Subject: Your results of last week
@@ -43,9 +45,18 @@ Content-Type: text/html; charset=utf-8
 Content-Type: application/pdf
 Content-Disposition: attachment; filename="Report of 18 November.pdf"
 
-%PDF-1.7
+%PDF-1.7 (and so on)
 --out--
-""".replace("\n", "\r\n").encode()
+""".replace("(and so on)", "1 0 obj " * 9000)
+    .replace("\n", "\r\n")
+    .encode()
+)
+
+
+# The portal of the pictures is on localhost, under a port that is another one each time.
+_OPERATORS_ADDRESS = """document.querySelectorAll('.address').forEach((each) => {
+  each.textContent = each.textContent.replace(location.origin, 'https://pickup.clinic.example');
+})"""
 
 
 @dataclass(frozen=True)
@@ -70,13 +81,13 @@ def message(stage: Stage) -> None:
     stage.page.frame_locator("iframe.letter").locator("p").first.wait_for()
 
 
-def inbox(stage: Stage) -> None:
+def inbox(stage: Stage, recipient: str) -> None:
     """The inbox of a recipient who signed in."""
-    for state in enrolling(stage):
-        if state.name == "inbox-empty":
+    for state in enrolling(stage, recipient):
+        if state.name == "ways-set":
             break
     for sender in ("anna.hart@clinic.example", "accounts@clinic.example"):
-        held = stage.office.hold(LETTER, recipients=("paula@patients.example",), sender=sender)[0]
+        held = stage.office.hold(LETTER, recipients=(recipient,), sender=sender)[0]
         stage.office.link(held, way=CodeWay.ENROLLED)
     stage.go("/inbox")
 
@@ -90,8 +101,8 @@ SHOTS = (
     Shot("message-dark", message, scheme="dark"),
     Shot("message-phone", message, PHONE),
     Shot("message-right-to-left", message, PHONE, language="he"),
-    Shot("inbox-light", inbox),
-    Shot("inbox-dark-phone", inbox, PHONE, scheme="dark"),
+    Shot("inbox-light", partial(inbox, recipient="rita@patients.example")),
+    Shot("inbox-dark-phone", partial(inbox, recipient="otto@patients.example"), PHONE, scheme="dark"),
 )
 
 
@@ -104,7 +115,10 @@ def take(shot: Shot, browser: Browser, office: Post) -> bytes:
         stage.unblock()
         stage.speak(shot.language)
         shot.bring(stage)
-        picture = Image.open(io.BytesIO(stage.page.screenshot(full_page=True)))
+        stage.page.evaluate(_OPERATORS_ADDRESS)
+        # As high as the page: what is in a frame is painted once it comes into sight.
+        stage.page.set_viewport_size({"width": width, "height": stage.page.evaluate("document.body.scrollHeight")})
+        picture = Image.open(io.BytesIO(stage.page.screenshot()))
     finally:
         context.close()
     saved = io.BytesIO()
@@ -112,11 +126,13 @@ def take(shot: Shot, browser: Browser, office: Post) -> bytes:
     return saved.getvalue()
 
 
-def main(folder: Path) -> None:
-    """Take all of them into ``folder``; ends with an error where one is too large for the documentation."""
+def main(folder: Path, *names: str) -> None:
+    """Take all of them, or those of ``names``, into ``folder``; ends with an error where one is too large."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work, opened_office(Path(work)) as office, launched() as browser:
         for shot in SHOTS:
+            if names and shot.name not in names:
+                continue
             png = take(shot, browser, office)
             (folder / f"{shot.name}.png").write_bytes(png)
             sys.stdout.write(f"{shot.name}.png {len(png)} bytes\n")
@@ -125,4 +141,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    main(FOLDER, *sys.argv[1:])

@@ -125,9 +125,3 @@ class Stage:
         """Forget all tries."""
         with self.office.store.write() as session:
             session.execute(delete(Throttle))
-
-    def try_often(self, action: str, **fields: str) -> None:
-        """One time more than the limiter lets a client try."""
-        for _ in range(6):
-            self.fill(**fields)
-            self.send(action)

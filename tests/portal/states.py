@@ -16,10 +16,11 @@ from sqlalchemy import select, update
 
 from restante.access import CodeWay, NoticeForm
 from restante.reply import ReplyTo
-from restante.store import freezing, holding, links, sender_links
+from restante.store import freezing, holding, links, sender_links, throttle
 from restante.store.models import Delivery, Message, PickupSession
-from restante.tokens import phrase_hash
+from restante.tokens import phrase_hash, token_hash
 from restante.vault import Sealer, generate_keypair
+from restante_portal import inbox, proof, sender
 from restante_portal.replying import SAVES_PER_COPY
 from tests.portal import letters
 from tests.portal.authenticator import app_code
@@ -29,6 +30,7 @@ from tests.portal.stage import Stage, State
 
 PASSWORD = "yellow submarine 42"
 REPLY_BYTES = 300_000
+CLIENT = throttle.client_key("127.0.0.1")
 
 Journey = Callable[[Stage], Iterator[State]]
 
@@ -48,7 +50,9 @@ def front_door(stage: Stage) -> Iterator[State]:
     stage.send("/fresh")
     yield State("fresh-notice-wrong")
     stage.go("/")
-    stage.try_often("/open", number="0000 0000 0001", code="AAAA-AAAA")
+    stage.block(proof.PER_CLIENT.of(token_hash("000000000001").hex(), CLIENT))
+    stage.fill(number="0000 0000 0001", code="AAAA-AAAA")
+    stage.send("/open")
     yield State("home-throttled")
     stage.go("/")
     stage.fill(number=link.number, code=link.code or "")
@@ -109,7 +113,10 @@ def other_landings(stage: Stage) -> Iterator[State]:
     stage.fill(number="000 000")
     stage.send("/open")
     yield State("landing-wrong")
-    stage.try_often("/open", number="000 000")
+    stage.unblock()
+    stage.block(proof.PER_CLIENT.of(token_hash(link.token).hex(), CLIENT))
+    stage.fill(number="000 000")
+    stage.send("/open")
     yield State("landing-throttled")
 
 
@@ -143,7 +150,10 @@ def somebody_was_first(stage: Stage) -> Iterator[State]:
     stage.send("/history")
     yield State("history-wrong")
     stage.go(f"/p/{used.token}")
-    stage.try_often("/history", code="WRONG")
+    stage.unblock()
+    stage.block(proof.PER_CLIENT.of(token_hash(used.token).hex(), CLIENT))
+    stage.fill(code="WRONG")
+    stage.send("/history")
     yield State("history-throttled")
     fresh = links.mint_link(office.store, delivery_id, needs_code=True, new_code=True, now=office.clock())
     assert fresh is not None
@@ -247,9 +257,9 @@ def replying(stage: Stage) -> Iterator[State]:
     yield State("reply-late")
 
 
-def enrolling(stage: Stage) -> Iterator[State]:
+def enrolling(stage: Stage, recipient: str = "paula@patients.example") -> Iterator[State]:
     """From the first message to the inbox, with what goes wrong on the way."""
-    office, page, recipient = stage.office, stage.page, "paula@patients.example"
+    office, page = stage.office, stage.page
     Device(stage.context, page).knows_its_user(known=False)
     first = office.hold(recipients=(recipient,))[0]
     stage.open(office.link(first, code=True))
@@ -262,7 +272,7 @@ def enrolling(stage: Stage) -> Iterator[State]:
     _set_password(stage, PASSWORD, "000000")
     yield State("enrol-code-wrong")
     key = page.locator("p.address a").inner_text()
-    _set_password(stage, PASSWORD, app_code(key, time.time() - 30))
+    _set_password(stage, PASSWORD, app_code(key, time.time()))
     page.wait_for_url("**done=1*")
     yield State("ways-set")
     stage.be_a_stranger()
@@ -304,8 +314,9 @@ def _signing_in(stage: Stage, recipient: str) -> Iterator[State]:
     yield State("sign-in-empty")
     _sign_in(stage, recipient, "wrong password", "000000")
     yield State("sign-in-wrong")
-    for _ in range(5):
-        _sign_in(stage, recipient, "wrong password", "000000")
+    stage.unblock()
+    stage.block(inbox.PER_CLIENT_OVERALL.of(CLIENT))
+    _sign_in(stage, recipient, "wrong password", "000000")
     yield State("sign-in-throttled")
     stage.unblock()
 
@@ -313,7 +324,9 @@ def _signing_in(stage: Stage, recipient: str) -> Iterator[State]:
 def _inbox(stage: Stage, recipient: str) -> Iterator[State]:
     office = stage.office
     with office.store.read() as session:
-        theirs = session.scalars(select(Delivery.id).where(Delivery.recipient == recipient)).all()
+        theirs = session.scalars(
+            select(Delivery.id).where(Delivery.recipient == recipient, Delivery.state.in_(links.PICKABLE))
+        ).all()
     for delivery_id in theirs:
         holding.recall(office.store, delivery_id, actor="sender", now=office.clock())
     stage.go("/inbox")
@@ -352,7 +365,10 @@ def of_the_sender(stage: Stage) -> Iterator[State]:
     stage.fill(number="000 000")
     stage.send("/open")
     yield State("sender-landing-wrong", english=True)
-    stage.try_often("/open", number="000 000")
+    stage.unblock()
+    stage.block(sender.PER_CLIENT_OVERALL.of(CLIENT))
+    stage.fill(number="000 000")
+    stage.send("/open")
     yield State("sender-landing-throttled", english=True)
     stage.unblock()
     stage.fill(number=link.number)
