@@ -28,7 +28,7 @@ from restante.init import SETTINGS_NAME, Answers, initialise
 from restante.settings import Settings
 from tests.bench import mails
 from tests.bench.held import Letter, fill
-from tests.bench.milters import RESTANTE, START_SECONDS
+from tests.bench.milters import RESTANTE
 from tests.bench.processes import Family
 from tests.bench.web_client import LONGEST_SECONDS, Outcome, Plan
 from tests.lab.process import Process, Processes, wait_for_service
@@ -38,6 +38,7 @@ from tests.postgres import TemporaryPostgres
 
 HELLO = "hello world in Flask"
 CODE = "claim, access code"
+_START_SECONDS = 120.0
 ATTACHMENT = random.Random(1).randbytes(100_000)
 
 
@@ -185,7 +186,7 @@ def _crlf(mail: bytes) -> bytes:
 
 
 def _ready(process: Process, port: int) -> Process:
-    wait_for_service(process, lambda: _answers(port), START_SECONDS)
+    wait_for_service(process, lambda: _answers(port), _START_SECONDS)
     return process
 
 
