@@ -119,7 +119,7 @@ class Stage:
         """Use up a limit."""
         with self.office.store.write() as session:
             ends_at = self.office.clock() + counter.limit.seconds
-            session.add(Throttle(bucket=counter.bucket, count=counter.limit.tries, window_ends_at=ends_at))
+            session.merge(Throttle(bucket=counter.bucket, count=counter.limit.tries, window_ends_at=ends_at))
 
     def unblock(self) -> None:
         """Forget all tries."""
