@@ -15,7 +15,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2 import FileSystemBytecodeCache
+from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import select, update
 
 from restante import tokens
@@ -187,12 +187,27 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     tokens.nobodys_hash.cache_clear()
 
 
+class CompiledPages(BytecodeCache):
+    """Compiled pages in memory: tests look at what the portal writes to disk."""
+
+    def __init__(self) -> None:
+        self._pages: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give what an earlier portal compiled; Jinja itself finds out whether its source has changed."""
+        if bucket.key in self._pages:
+            bucket.bytecode_from_string(self._pages[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled."""
+        self._pages[bucket.key] = bucket.bytecode_to_string()
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _pages_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _pages_compiled_once() -> Iterator[None]:
     """Every test has a portal of its own, and would compile every page anew."""
-    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("pages")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(Flask.jinja_options, "bytecode_cache", cache)
+        patch.setitem(Flask.jinja_options, "bytecode_cache", CompiledPages())
         yield
 
 
