@@ -90,7 +90,7 @@ class PortalServer:
     ) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(90)  # longer than the grace that the portal gives its own workers
 
 
 @dataclass(frozen=True)
