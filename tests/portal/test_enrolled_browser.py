@@ -57,7 +57,6 @@ def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office
     page = visit.page
     device = Device(context, page)
     open_message(office, page, recipient)
-    visit.look("enrol")
     device.knows_its_user(known=False)
     page.get_by_role("button", name="Set a passkey").click()
     page.get_by_role("alert").filter(has_text="The passkey was not used").wait_for()
@@ -67,7 +66,6 @@ def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office
     page.get_by_label("Greeting phrase").fill("blue elephant")
     page.get_by_role("button", name="Save").click()
     page.get_by_role("status").wait_for()
-    visit.look("ways")
     (made,) = device.passkeys()
     assert made["rpId"] == "localhost"
     assert made["isResidentCredential"]
@@ -75,11 +73,8 @@ def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office
     later = office.hold(recipients=(recipient,), sender="otto@clinic.example")[0]
     office.link(later, way=CodeWay.ENROLLED)
     visit.go("/inbox")
-    visit.look("sign-in")
     page.get_by_role("button", name="Sign in with a passkey").click()
     page.get_by_role("heading", name="Your messages").wait_for()
-    page.emulate_media(color_scheme="dark")
-    visit.look("inbox")
     page.get_by_role("listitem").filter(has_text="otto@clinic.example").get_by_role("button").click()
     page.get_by_role("heading", name="Ihr Befund").wait_for()
     assert office.state(later) == "opened"
