@@ -120,6 +120,10 @@ class Look:
     _known: dict[str, str] = field(default_factory=dict)
     _axe: str = field(default_factory=lambda: AXE.read_text(encoding="utf-8"), repr=False)
 
+    def __post_init__(self) -> None:
+        # Kept to the end: one that ends takes the tab's virtual authenticator along.
+        self._screen = self.stage.context.new_cdp_session(self.stage.page)
+
     def at(self, state: State) -> None:
         """Look at the page in both themes, both directions and both sizes; leaves it in any of them."""
         assert state.name not in self.seen, state.name
@@ -148,7 +152,7 @@ class Look:
         if state.letter:
             sheet.set_content(shown["html"])  # where it stands, no script runs, and so no axe
         sheet.evaluate(self._axe)
-        screen = self.stage.context.new_cdp_session(sheet)
+        screen = self.stage.context.new_cdp_session(sheet) if state.letter else self._screen
         for scheme, size, rules in _ALL_LOOKS if _EVERY_LOOK else _LOOKS[shown["dir"]]:
             sheet.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             screen.send("Emulation.setDeviceMetricsOverride", SIZES[size])
@@ -159,7 +163,6 @@ class Look:
                 sheet.keyboard.press("Tab")  # from here on, a browser shows where the focus is
                 found += sheet.evaluate(_FOCUS)
             self.problems += [f"{where}, {scheme}, {size}: {each}" for each in found]
-        screen.detach()
         if state.letter:
             sheet.close()
 
