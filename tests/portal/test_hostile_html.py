@@ -97,6 +97,7 @@ def _letter(some: list[Sample]) -> bytes:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.behaviour("P7")
 def test_where_it_is_read_nothing_runs_and_nothing_is_fetched(chromium: Browser, office: Post) -> None:
     assert len({one.text for one in SAMPLES}) >= 300
