@@ -1,8 +1,8 @@
-# make setup | lint | test | test-long | fuzz | demo | bench.  Everything Python lives in .venv/; what is missing comes from apt and npm.
+# make setup | lint | test | test-long | fuzz | demo | bench | screenshots.  Everything Python lives in .venv/; what is missing comes from apt and npm.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup system lint test test-long fuzz demo bench lock translations clean
+.PHONY: setup system lint test test-long fuzz demo bench screenshots lock translations clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -52,6 +52,10 @@ demo: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+
+# The pictures of the pickup in docs/screenshots.
+screenshots: setup
+	$(BIN)/python -m tests.portal.screenshots
 
 # The locks name every wheel's hash, for any machine, and no index.
 lock: LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \

@@ -96,10 +96,14 @@ class RouteMark:
 
 @dataclass(frozen=True, slots=True)
 class NoticeMark:
-    """What our own notices carry.  ``delivery_id`` is empty where the notice is for a sender."""
+    """What our own notices carry.  ``delivery_id`` is empty where the notice is for a sender.
+
+    ``job_id`` is set where the notice is about ways to sign in, and brings no link.
+    """
 
     message_id: str
     delivery_id: str = ""
+    job_id: str = ""
 
     def sign(self, secret: bytes) -> str:
         """The value of the header field, in words short enough to fold.

@@ -1,6 +1,7 @@
 """The Message-ID of a recipient's notice: by it the notice is known again in the MTA's log and in reports about it.
 
-It names the link that the notice brings by the id of its row, which opens nothing and stands nowhere else.
+It names the link that the notice brings by the id of its row, which opens nothing and stands nowhere else.  A notice
+about ways to sign in brings none, and names its job instead.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from restante.brand import worded
 from restante.languages import ENGLISH, Words, marked
 from restante.marks import NOTICE_HEADER, NoticeMark
 from restante.settings import Settings
+from restante.sign_in_changes import Changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,52 @@ class NoticeWriter:
             )
         contact = self._settings.notice.contact
         return _Paragraph(f"{text} {words.isolated(contact)}" if contact else text)
+
+    def of_sign_in(
+        self,
+        *,
+        mark: NoticeMark,
+        recipient: str,
+        changes: Sequence[Changed],
+        way: Way,
+        enrolled: bool,
+        language: str = ENGLISH,
+    ) -> EmailMessage:
+        """The recipient's ways to sign in were changed.  ``way`` is an enrolled one; ``enrolled``: one is set now."""
+        words = Words(language)
+        sections = [_Section(words, self._of_changes(words, recipient, changes, way, enrolled=enrolled))]
+        if language != ENGLISH and self._settings.notice.english_below:
+            english = Words(ENGLISH)
+            below = self._of_changes(english, recipient, changes, way, enrolled=enrolled)
+            sections.append(_Section(english, below, heading=english.language.name))
+        return self._message(mark, recipient, words.gettext("Your ways to sign in have changed"), sections)
+
+    def _of_changes(
+        self, words: Words, recipient: str, changes: Sequence[Changed], way: Way, *, enrolled: bool
+    ) -> tuple[_Paragraph, ...]:
+        organisation = words.isolated(self._settings.organisation)
+        what = words.gettext(
+            "The ways to sign in as %(recipient)s on the page for secure mail of %(organisation)s have changed:",
+            recipient=words.isolated(recipient),
+            organisation=organisation,
+        )
+        if enrolled:
+            now = words.gettext("To change these, sign in, or open a message with an access code.")
+        else:
+            now = words.gettext("Later messages then need an access code again.")
+        link = f"{self._settings.portal.url}/sign-in" if enrolled and way.form is NoticeForm.LINK else ""
+        if_not = words.gettext(
+            "If it was you, there is nothing to do. If it was not you, somebody may be reading your mailbox. Tell "
+            "%(organisation)s at once, by a telephone number that you already know.",
+            organisation=organisation,
+        )
+        return (
+            _Paragraph(what, items=tuple(one.line(words) for one in changes)),
+            _Paragraph(now, link=link),
+            _Paragraph(if_not),
+            *self._greeting(words, way),
+            self._how_to_know(words, self._settings.organisation, way),
+        )
 
     def for_sender(
         self,

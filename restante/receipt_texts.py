@@ -15,7 +15,7 @@ class Happened:
     """What happened to one copy.  Times are Unix seconds.
 
     ``was`` is the state that an expired copy was in; ``status`` is the enhanced status code (RFC 3463) and ``reply``
-    the words with which a notice, or a reply, was refused.
+    the words with which a notice, or a reply, was refused; ``about`` what a notice was about, empty for the message.
     """
 
     event: Receipt
@@ -26,6 +26,7 @@ class Happened:
     was: str = ""
     status: str = ""
     reply: str = ""
+    about: str = ""
 
     def moment(self, when: float) -> str:
         """A time in words."""
@@ -41,6 +42,11 @@ def _expired(one: Happened) -> str:
 def _lost(one: Happened) -> str:
     refused = f" with status {one.status}" if one.status else ""
     words = f': "{one.reply}"' if one.reply else "."
+    if one.about == "sign-in":
+        return (
+            f"A notice to {one.recipient} about signing in to read messages did not arrive: it was refused{refused}"
+            f"{words} Your message can still be read by who signs in. Check that the address is still right."
+        )
     return (
         f"The notice to {one.recipient} did not arrive: it was refused{refused}{words} Your message still waits in the "
         f"portal, but {one.recipient} does not know of it. Check the address."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +21,15 @@ def postgres() -> Iterator[TemporaryPostgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty database: the test runs once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/restante.db"
+        yield f"sqlite:///{tmp_path}/restante.db"
+        return
     server: TemporaryPostgres = request.getfixturevalue("postgres")
-    return server.create_database()
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
 
 
 class _SkipsFail:
@@ -59,10 +63,20 @@ class _SkipsFail:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, or one process is left with them when the others have nothing more to do."""
+    """The longest files first, or one process is left with them when the others have nothing more to do.
+
+    An end-to-end file, which waits for mail, and one that computes by turns: then one processor is not idle while the
+    other has too much to do.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
-    items.sort(key=lambda item: (item.path not in slow) + (not item.path.is_relative_to(END_TO_END)))
+    files = sorted(dict.fromkeys(item.path for item in items), key=lambda path: path not in slow)
+    waiting = [path for path in files if path.is_relative_to(END_TO_END)]
+    computing = [path for path in files if not path.is_relative_to(END_TO_END)]
+    turns = {path: (turn, kind) for kind, paths in enumerate((waiting, computing)) for turn, path in enumerate(paths)}
+    items.sort(key=lambda item: turns[item.path])
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_SkipsFail(), "restante-skips-fail")
+    # Restante is started some hundred times, and would be compiled as often.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -13,13 +13,16 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
+from sqlalchemy import make_url
 
 _USER = "postgres"
+# In memory: making a database there takes a tenth of the time.
+_MEMORY, _MEMORY_BYTES = Path("/dev/shm"), 1 << 30
 _SECONDS = 60
 
 
-def _programs() -> Path:
-    """Where Debian keeps initdb and pg_ctl, which are not on PATH."""
+def programs() -> Path:
+    """Where Debian keeps initdb, pg_ctl and pg_dump, which are not on PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if found:
         return found[-1].parent
@@ -29,6 +32,11 @@ def _programs() -> Path:
     return Path(initdb).parent
 
 
+def _roomy() -> Path:
+    """Memory, where there is enough of it."""
+    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES else Path("/tmp")
+
+
 class TemporaryPostgres:
     """One server.  Use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
@@ -36,10 +44,10 @@ class TemporaryPostgres:
     """
 
     def __init__(self, *, durable: bool = False) -> None:
-        self._bin = _programs()
+        self._bin = programs()
         self._durable = durable
         # Short, because a unix socket's path has at most 107 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix="rpg-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="rpg-", dir="/tmp" if durable else _roomy()))
         self._data = self.folder / "data"
         self._numbers = itertools.count(1)
 
@@ -78,6 +86,7 @@ class TemporaryPostgres:
         options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=200"
         if not self._durable:
             options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+            options += " -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=64MB -c min_wal_size=32MB"
         self._run(
             "pg_ctl", "--pgdata", self._data, "--options", options, "--log", self.folder / "log", "--wait", "start"
         )
@@ -88,6 +97,12 @@ class TemporaryPostgres:
         with psycopg.connect(host=str(self.folder), user=_USER, dbname=_USER, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return f"postgresql+psycopg://{_USER}@/{name}?host={self.folder}"
+
+    def drop_database(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        name = make_url(url).database
+        with psycopg.connect(host=str(self.folder), user=_USER, dbname=_USER, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
     def __enter__(self) -> Self:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from restante import dumps
 from restante.cli import Invocation
 from restante.log import configure
 from restante.store.migrate import require_current
@@ -15,6 +16,7 @@ def milter(invocation: Invocation) -> None:
     """Run the milter service until SIGTERM; SIGHUP reloads the policy."""
     from restante_milter.server import Parent
 
+    dumps.forbid()
     settings = invocation.settings
     configure(settings.log_level)
     require_current(settings.database)
@@ -27,6 +29,7 @@ def worker(invocation: Invocation) -> None:
     """Run the worker service until SIGTERM."""
     from restante_milter.worker import run
 
+    dumps.forbid()
     settings = invocation.settings
     configure(settings.log_level)
     require_current(settings.database)

@@ -34,7 +34,7 @@ from restante.marks import NOTICE, NOTICE_HEADER, ROUTE_HEADER, BadMark, NoticeM
 from restante.policy import Rule
 from restante.routing import Route, matching_rule
 from restante.settings import Settings
-from restante.store import holding
+from restante.store import holding, sign_in_notices
 from restante.store.engine import Store, new_id
 from restante.store.holding import HandOver, HoldRequest, NewDelivery, hold
 from restante.store.models import DeliveryState, JobKind
@@ -176,6 +176,8 @@ class Intake:
     def _renotify(self, arrival: _Arrival, ability: Ability) -> str:
         """A notice under TLS did not arrive: where TLS is gone, send another in clear, whose link needs a code.
 
+        One about ways to sign in is sent again as it is: nothing in it opens anything.
+
         A notice to a sender holds codes and has no other way; it goes back to where notices come from.
         """
         if ability is not Ability.NO and time.time() < arrival.mark.deadline + NOTICE_PATIENCE_SECONDS:
@@ -184,6 +186,9 @@ class Intake:
         if notice is None or not notice.delivery_id:
             return ENCRYPTION_NEEDED
         now = time.time()
+        if notice.job_id:
+            sign_in_notices.again_in_clear(self._store, notice.job_id, now=now)
+            return OK
         payload = {"deliveries": [notice.delivery_id], "clear": [notice.delivery_id], "cause": "later"}
         with self._store.write() as session:
             holding.queue_job(session, JobKind.NOTIFY, notice.message_id, payload, now)

@@ -35,6 +35,7 @@ from restante_milter.access_maker import AccessMaker
 from restante_milter.handover import TlsWay
 from restante_milter.receipt_teller import ReceiptTeller
 from restante_milter.reply_sender import ReplySender
+from restante_milter.sign_in_teller import SignInTeller
 from restante_milter.submit import NotSubmitted, Recipient, submit
 
 log = structlog.get_logger()
@@ -99,6 +100,7 @@ class JobRunner:
             settings, store, self._writer, route_secret, self._submit_to_sender, self._submit_here_to
         )
         self._replies = ReplySender(settings, store, opener, route_secret, is_internal)
+        self._sign_ins = SignInTeller(settings, store, self._writer, keys, self._language, self._submit_notice)
         self._handing_over = asyncio.Lock()
 
     async def run_due(self) -> int:
@@ -121,6 +123,8 @@ class JobRunner:
                 await self._notify(job)
             elif job.kind == JobKind.HEAL:
                 await self._heal(job)
+            elif job.kind == JobKind.SIGN_IN:
+                await self._tell_sign_in(job)
             elif job.kind == JobKind.RECEIPT:
                 await asyncio.to_thread(self._receipts.tell, job)
             elif job.kind == JobKind.REPLY:
@@ -172,15 +176,26 @@ class JobRunner:
         case = await asyncio.to_thread(outbox.load_case, self._store, job.message_id)
         clear = set(job.payload.get("clear", ()))
         copies = {delivery_id: case.copy(delivery_id) for delivery_id in job.payload["deliveries"]}
+        by_tls = await self._by_tls(case, copies, clear)
+        await asyncio.to_thread(self._tell, job, case, by_tls)
+
+    async def _tell_sign_in(self, job: Job) -> None:
+        """About ways to sign in: nothing in it opens anything, so that it goes in clear where there is no TLS."""
+        case = await asyncio.to_thread(outbox.load_case, self._store, job.message_id)
+        named = job.payload["delivery"]
+        by_tls = await self._by_tls(case, {named: case.copy(named)}, {named} if job.payload.get("clear") else set())
+        await asyncio.to_thread(self._sign_ins.tell, job, case, tls=by_tls[named])
+
+    async def _by_tls(self, case: Case, copies: Mapping[str, Copy | None], clear: Collection[str]) -> dict[str, bool]:
+        """Whose notice goes under TLS, or stays here; those in ``clear`` have been tried that way."""
         domains = {copy.domain for copy in copies.values() if copy is not None and not self._stays_here(copy.recipient)}
         abilities = await self._abilities(domains, Requirement(case.requirement))
-        by_tls = {
+        return {
             delivery_id: copy is not None
             and delivery_id not in clear
             and (self._stays_here(copy.recipient) or abilities[copy.domain] is Ability.YES)
             for delivery_id, copy in copies.items()
         }
-        await asyncio.to_thread(self._tell, job, case, by_tls)
 
     async def _abilities(self, domains: Collection[str], requirement: Requirement) -> dict[str, Ability]:
         room = asyncio.Semaphore(QUESTIONS_AT_ONCE)

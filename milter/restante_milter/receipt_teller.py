@@ -74,6 +74,7 @@ class ReceiptTeller:
             was=job.payload.get("was", ""),
             status=job.payload.get("status", ""),
             reply=job.payload.get("reply", ""),
+            about=job.payload.get("about", ""),
         )
         mail = self._writer.of_receipt(
             mark=NoticeMark(case.message_id),

@@ -1,8 +1,8 @@
 """``restante portal``: the portal under gunicorn, several processes with several threads each.
 
 Refuses to start on a bad credential, a vault key that does not fit the settings, or an old schema.  The application
-is made after the fork: no connection and no lock is shared.  There is no access log, and the error log has the
-tokens of links taken out: an address here is a secret.
+is made after the fork: no connection and no lock is shared.  There is no access log, and the error log has taken
+out what visitors sent: an address here is a secret, and so is a form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # comes without types
 from nacl.public import PrivateKey
 
-from restante import log
+from restante import dumps, log
 from restante.credentials import BadCredential, Credential, read_credential
 from restante.settings import Settings
 from restante.store.migrate import require_current
@@ -29,15 +29,20 @@ if TYPE_CHECKING:
     from restante.cli import Invocation
 
 _TOKEN = re.compile(r"/([ps])/[^\s/?\"']+")
+_QUERY = re.compile(r"\?\S+")
+# What the server cannot read it writes out: a line of a header with cookies, or of a form with a code, which a wrong
+# length made it take for the next request.  What is wrong stands in front of it.
+_UNREADABLE = re.compile(r"(Invalid request from ip=\S+ [A-Za-z ]*).*", re.DOTALL)
 _GRACE_SECONDS = 30
 _TIMEOUT_SECONDS = 120
 
 
 class _WithoutTokens(logging.Filter):
-    """Takes the tokens of links out of a record, wherever the server put the address."""
+    """Takes out of a record what visitors sent: tokens and queries of addresses, and requests that make no sense."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _TOKEN.sub(r"/\1/[not logged]", record.getMessage()), ()
+        said = _UNREADABLE.sub(r"\1[not logged]", record.getMessage())
+        record.msg, record.args = _QUERY.sub("?[not logged]", _TOKEN.sub(r"/\1/[not logged]", said)), ()
         return True
 
 
@@ -74,6 +79,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # comes without types
         }
         for name, value in options.items():
             self.cfg.set(name, value)
+        # A door for the same user, below the home directory, that versions from 25 on open unasked.
+        if "control_socket_disable" in self.cfg.settings:
+            self.cfg.set("control_socket_disable", True)
 
     def load(self) -> Flask:
         """Make the application, in the worker."""
@@ -104,6 +112,7 @@ def check(settings: Settings) -> None:
 @click.pass_obj
 def portal(invocation: Invocation) -> None:
     """Run the portal for recipients and administrators."""
+    dumps.forbid()
     settings = invocation.settings
     log.configure(settings.log_level)
     check(settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flask import Response, abort, render_template, request
@@ -16,7 +17,8 @@ from restante.store.blobs import BlobReader
 from restante.vault import DataKey
 from restante_portal import display, guard, ranges
 from restante_portal.context import Portal
-from restante_portal.reading import Index, Part, decoded
+from restante_portal.reading import Index, Part
+from restante_portal.transfer import Measured, decoded_range, measure
 from restante_portal.watermark import Watermark
 
 SHORT_HTML = 1500  # without a script nothing knows how high a frame must be; this is the guess
@@ -28,14 +30,14 @@ class Opened:
 
     reader: BlobReader
     index: Index
-    sizes: dict[int, int]
+    measured: dict[int, Measured]
 
     @classmethod
     def of(cls, here: Portal, key: DataKey, size: int) -> Opened:
         """Open the blob of ``key``.  Raises ``CannotOpen`` and ``StoreUnavailable``."""
         reader = BlobReader(here.store, key, size)
-        index, sizes = here.indexes.get(reader, key.blob_id)
-        return cls(reader, index, sizes)
+        known = here.indexes.get(reader, key.blob_id)
+        return cls(reader, known.index, known.measured)
 
     def part(self, number: int) -> Part:
         """The part of that number, or 404."""
@@ -45,10 +47,18 @@ class Opened:
         return found
 
     def size_of(self, part: Part) -> int:
-        """The decoded size, counted once."""
-        if part.number not in self.sizes:
-            self.sizes[part.number] = sum(len(piece) for piece in decoded(self.reader.read, part))
-        return self.sizes[part.number]
+        """The decoded size."""
+        return self._measured(part).size
+
+    def _measured(self, part: Part) -> Measured:
+        """Measured once: all of the part is decoded for it."""
+        if part.number not in self.measured:
+            self.measured[part.number] = measure(self.reader.read, part)
+        return self.measured[part.number]
+
+    def decoded(self, part: Part, start: int, end: int) -> Iterator[bytes]:
+        """The decoded bytes from ``start`` up to ``end``; about as much work wherever they begin."""
+        return decoded_range(self.reader.read, part, self._measured(part), start, end)
 
 
 def summary_of(note: bytes) -> dict[str, Any]:
@@ -63,12 +73,9 @@ def summary_of(note: bytes) -> dict[str, Any]:
 def send_part(opened: Opened, number: int, tag: str) -> Response:
     """An attachment as a resumable download."""
     part = opened.part(number)
-    size = opened.size_of(part)
-
-    def produce(start: int, end: int) -> Iterator[bytes]:
-        return ranges.window(decoded(opened.reader.read, part), start, end)
-
-    return ranges.download(produce, size, file_name=name_of(part), tag=f"{tag}-{number}")
+    return ranges.download(
+        partial(opened.decoded, part), opened.size_of(part), file_name=name_of(part), tag=f"{tag}-{number}"
+    )
 
 
 def send_whole(opened: Opened, tag: str) -> Response:

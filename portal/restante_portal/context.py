@@ -17,7 +17,7 @@ from restante.settings import Settings
 from restante.store.engine import Store
 from restante.vault import Opener, Sealer
 from restante_portal.explainer import Explainer
-from restante_portal.reading import IndexCache
+from restante_portal.index_cache import IndexCache
 
 EXTENSION = "restante"
 

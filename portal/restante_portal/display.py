@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import nh3
 
 from restante.store.blobs import BlobReader
-from restante_portal.reading import Index, Part, decode_text, decoded, first_bytes
+from restante_portal.reading import Index, Part, decode_text, first_bytes
+from restante_portal.transfer import decoded
 
 TEXT_CAP = 524_288
 HTML_CAP = 1_048_576

@@ -108,4 +108,6 @@ def _size(count: int) -> str:
     """A size as people read it."""
     if count < 1000:
         return str(ngettext("%(num)s byte", "%(num)s bytes", count))
-    return languages.size(count, chosen())
+    written = languages.size(count, chosen())
+    # Where it is written from right to left, a Latin unit would come to stand before its number.
+    return f"\u2068{written}\u2069" if languages.language(chosen()).direction == "rtl" else written

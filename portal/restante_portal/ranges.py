@@ -61,18 +61,6 @@ def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
     return stream()
 
 
-def window(pieces: Iterator[bytes], start: int, end: int) -> Iterator[bytes]:
-    """The bytes from ``start`` up to ``end`` of a stream that can only be read from its beginning."""
-    position = 0
-    for piece in pieces:
-        behind = position + len(piece)
-        if behind > start:
-            yield piece[max(0, start - position) : end - position]
-        position = behind
-        if position >= end:
-            return
-
-
 def disposition(file_name: str) -> str:
     """``Content-Disposition`` for any name a sender may have chosen (RFC 6266, RFC 8187)."""
     name = safe_name(file_name)

@@ -1,8 +1,8 @@
 """Finding one's way in a stored message without loading it: an index of MIME parts by byte offsets (RFC 2045, 2046).
 
-Only headers are parsed in memory, and only up to caps; bodies are found by their boundaries and decoded as streams.
-What does not parse is shown as one plain part: nothing of a message is ever hidden because it is malformed, and
-whoever wants certainty saves the message as it is.
+Only headers are parsed in memory, and only up to caps; bodies are found by their boundaries and decoded as streams
+(:mod:`restante_portal.transfer`).  What does not parse is shown as one plain part: nothing of a message is ever hidden
+because it is malformed, and whoever wants certainty saves the message as it is.
 """
 
 from __future__ import annotations
@@ -14,20 +14,16 @@ import email.parser
 import email.policy
 import io
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from restante.store.blobs import BlobReader
-from restante.vault import CHUNK
 
 HEADER_CAP = 1_048_576
 PART_CAP = 200
 DEPTH_CAP = 12
 _LINE_CAP = 1024
 _WINDOW = 1_048_576
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
 
 Reader = Callable[[int, int], Iterator[bytes]]
 """Gives the bytes of a message from one offset up to another, in pieces."""
@@ -82,29 +78,6 @@ class Index:
 def index_message(reader: BlobReader) -> Index:
     """Index the message behind ``reader``.  Raises ``CannotOpen`` and ``StoreUnavailable``."""
     return _Indexer(reader.read, reader.size).run()
-
-
-class IndexCache:
-    """Where the parts of recently read messages begin, and how large they are.  Holds offsets, names and sizes."""
-
-    def __init__(self, most: int = 32) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._indexes: OrderedDict[str, tuple[Index, dict[int, int]]] = OrderedDict()
-
-    def get(self, reader: BlobReader, blob_id: str) -> tuple[Index, dict[int, int]]:
-        """The index of a blob and the known sizes of its parts; reads it at the first call."""
-        with self._lock:
-            known = self._indexes.get(blob_id)
-            if known is not None:
-                self._indexes.move_to_end(blob_id)
-                return known
-        entry: tuple[Index, dict[int, int]] = (index_message(reader), {})
-        with self._lock:
-            self._indexes[blob_id] = entry
-            while len(self._indexes) > self._most:
-                self._indexes.popitem(last=False)
-        return entry
 
 
 class _Indexer:
@@ -291,53 +264,6 @@ def decode_text(raw: bytes, charset: str) -> str:
             except (LookupError, UnicodeError, ValueError):
                 continue
     return raw.decode("utf-8", "replace") if name in {"utf-8", "utf8"} else raw.decode("cp1252", "replace")
-
-
-def decoded(read: Reader, part: Part) -> Iterator[bytes]:
-    """The content of ``part`` with its transfer encoding undone, as a stream."""
-    pieces = read(part.start, part.end)
-    if part.encoding == "base64":
-        return _from_base64(pieces)
-    if part.encoding == "quoted-printable":
-        return _from_quoted_printable(pieces)
-    return pieces
-
-
-def _from_base64(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """RFC 2045 6.8: other characters are ignored; padding in mid-stream ends one run and begins the next."""
-    carry = b""
-    for piece in pieces:
-        for run in re.findall(rb"[^=]+|=+", carry + piece.translate(None, _NOT_BASE64)):
-            if run.startswith(b"="):
-                yield _last_quantum(carry)
-                carry = b""
-                continue
-            usable = len(run) - len(run) % 4
-            if usable:
-                yield binascii.a2b_base64(run[:usable])
-            carry = run[usable:]
-    if carry:
-        yield _last_quantum(carry)
-
-
-def _last_quantum(carry: bytes) -> bytes:
-    return binascii.a2b_base64(carry + b"=" * (4 - len(carry))) if len(carry) > 1 else b""
-
-
-def _from_quoted_printable(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """RFC 2045 6.7, cut at line ends, so that neither ``=3D`` nor a soft break is torn."""
-    carry = b""
-    for piece in pieces:
-        block = carry + piece
-        cut = block.rfind(b"\n") + 1
-        if not cut and len(block) > CHUNK:
-            cut = len(block) - 3
-            cut = block.rfind(b"=", cut) if b"=" in block[cut:] else len(block)
-        carry = block[cut:]
-        if cut:
-            yield binascii.a2b_qp(block[:cut])
-    if carry:
-        yield binascii.a2b_qp(carry)
 
 
 def first_bytes(pieces: Iterator[bytes], limit: int) -> tuple[bytes, bool]:

@@ -29,7 +29,7 @@ PER_CLIENT_OVERALL = throttle.Limit("sender-client-overall", 60, 3600)
 PER_LINK = throttle.Limit("sender-link", 30, 3600)
 CODES = throttle.Limit("sender-codes", 20, 3600)
 
-PAGE = 25
+PAGE = 15  # a page with that many long histories is still a light one
 LONGER_DAYS = (3, 7, 14, 30)
 _COOKIE = "restante-sender"
 _DAY = 86_400.0

@@ -45,10 +45,11 @@ def list_enrolled(invocation: Invocation) -> None:
 @click.pass_obj
 def remove(invocation: Invocation, address: str) -> None:
     """Remove what ADDRESS has set, and sign it out: from the next notice on there are access codes again."""
+    from restante.store.enrolments import OPERATOR
     from restante.store.enrolments import remove as remove_enrolment
 
     with _store(invocation) as (store, keys):
-        remove_enrolment(store, keys, address, actor=f"operator:{getpass.getuser()}"[:80], now=time.time())
+        remove_enrolment(store, keys, address, actor=f"{OPERATOR}{getpass.getuser()}"[:80], now=time.time())
     click.echo(f"Removed the enrolment of {address}.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from restante.store.engine import Store
@@ -14,6 +14,10 @@ from restante.vault import CHUNK, SEALED_CHUNK, CannotOpen, DataKey, Sealer, chu
 
 CHUNKS_PER_SEGMENT = 16
 SEGMENT = CHUNKS_PER_SEGMENT * SEALED_CHUNK
+# Built once: building a statement costs more than running it.
+_DATA = select(BlobSegment.data).where(
+    BlobSegment.blob_id == bindparam("blob"), BlobSegment.number == bindparam("segment")
+)
 
 
 def put_blob(session: Session, key: DataKey, sealer: Sealer, size: int, chunks: Iterable[bytes]) -> None:
@@ -63,47 +67,57 @@ def require_readable(session: Session, key: DataKey, size: int) -> None:
     A blob of another key, a cut one and one whose rows are gone are found out without reading all of it.
     """
     last = chunk_count(size) - 1
+    number, data = -1, b""
     for index in sorted({0, last}):
-        found = session.scalar(
-            select(BlobSegment.data).where(
-                BlobSegment.blob_id == key.blob_id, BlobSegment.number == index // CHUNKS_PER_SEGMENT
-            )
-        )
-        if found is None:
-            raise CannotOpen(f"segment {index // CHUNKS_PER_SEGMENT} of blob {key.blob_id} is missing")
+        if index // CHUNKS_PER_SEGMENT != number:
+            number = index // CHUNKS_PER_SEGMENT
+            data = _segment(session, key.blob_id, number)
         offset = (index % CHUNKS_PER_SEGMENT) * SEALED_CHUNK
-        key.open_chunk(found[offset : offset + SEALED_CHUNK], index, last=index == last)
+        key.open_chunk(data[offset : offset + SEALED_CHUNK], index, last=index == last)
+
+
+def _segment(session: Session, blob_id: str, number: int) -> bytes:
+    found: bytes | None = session.connection().execute(_DATA, {"blob": blob_id, "segment": number}).scalar()
+    if found is None:
+        raise CannotOpen(f"segment {number} of blob {blob_id} is missing")
+    return found
 
 
 class BlobReader:
     """Plain bytes of a blob, from any offset.  Each segment is fetched by itself, so that no transaction stays open.
 
-    Raises :class:`restante.vault.CannotOpen` for a missing or damaged chunk, and ``StoreUnavailable``.
+    The segment and the chunk that were read last stay in memory: who looks for the parts of a message reads here and
+    there in the same ones.  Raises :class:`restante.vault.CannotOpen` for a missing or damaged chunk, and
+    ``StoreUnavailable``.
     """
 
     def __init__(self, store: Store, key: DataKey, size: int) -> None:
         self._store = store
         self._key = key
         self.size = size
+        self._segment: tuple[int, bytes] = (-1, b"")
+        self._chunk: tuple[int, bytes] = (-1, b"")
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The plain bytes from ``start`` up to, not including, ``end``, in pieces of at most 64 KiB."""
         end = self.size if end is None else min(end, self.size)
-        last_chunk = chunk_count(self.size) - 1
-        segment_number, segment = -1, b""
         for index in range(start // CHUNK, chunk_count(end) if end > start else 0):
-            if index // CHUNKS_PER_SEGMENT != segment_number:
-                segment_number = index // CHUNKS_PER_SEGMENT
-                segment = self._segment(segment_number)
-            offset = (index % CHUNKS_PER_SEGMENT) * SEALED_CHUNK
-            plain = self._key.open_chunk(segment[offset : offset + SEALED_CHUNK], index, last=index == last_chunk)
-            yield plain[max(0, start - index * CHUNK) : end - index * CHUNK]
+            yield self._plain(index)[max(0, start - index * CHUNK) : end - index * CHUNK]
 
-    def _segment(self, number: int) -> bytes:
-        with self._store.read() as session:
-            found = session.scalar(
-                select(BlobSegment.data).where(BlobSegment.blob_id == self._key.blob_id, BlobSegment.number == number)
-            )
-        if found is None:
-            raise CannotOpen(f"segment {number} of blob {self._key.blob_id} is missing")
-        return found
+    def _plain(self, index: int) -> bytes:
+        known, plain = self._chunk
+        if known != index:
+            data = self._data(index // CHUNKS_PER_SEGMENT)
+            offset = (index % CHUNKS_PER_SEGMENT) * SEALED_CHUNK
+            last = index == chunk_count(self.size) - 1
+            plain = self._key.open_chunk(data[offset : offset + SEALED_CHUNK], index, last=last)
+            self._chunk = (index, plain)
+        return plain
+
+    def _data(self, number: int) -> bytes:
+        known, data = self._segment
+        if known != number:
+            with self._store.read() as session:
+                data = _segment(session, self._key.blob_id, number)
+            self._segment = (number, data)
+        return data

@@ -45,6 +45,7 @@ class Store:
         """Prepare a pool for ``url``; nothing is opened until first use."""
         self.engine = _create_engine(url, busy_seconds)
         self._writer = self.engine.execution_options(restante_write=True)
+        self._hasty_writer = self.engine.execution_options(restante_write=True, restante_hasty=True)
         # SQLite lets one write at a time, and makes the others sleep ever longer between their tries: threads of one
         # process wait in line for each other here instead.
         self._turn = threading.Lock() if url.startswith("sqlite") else None
@@ -57,12 +58,15 @@ class Store:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, durable: bool = True) -> Iterator[Session]:
         """A session whose changes are committed when the block ends, or all undone when it raises.
 
-        ``IntegrityError`` passes through: a caller may expect to lose a race.
+        Unless ``durable``, nobody waits for the disk: when the power fails, the latest of such changes may be undone,
+        each as a whole and with nothing that was committed before it.  ``IntegrityError`` passes through: a caller may
+        expect to lose a race.
         """
-        with self._in_turn(), _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        writer = self._writer if durable else self._hasty_writer
+        with self._in_turn(), _translated(), Session(writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -110,7 +114,7 @@ def _create_engine(url: str, busy_seconds: float) -> Engine:
         event.listen(engine, "connect", partial(_prepare_sqlite, busy_seconds=busy_seconds))
         event.listen(engine, "begin", partial(_begin_sqlite, busy_seconds=busy_seconds))
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=8,
         max_overflow=32,
@@ -118,6 +122,8 @@ def _create_engine(url: str, busy_seconds: float) -> Engine:
         hide_parameters=True,
         connect_args={"connect_timeout": max(2, int(busy_seconds))},
     )
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
 
 
 def _prepare_sqlite(connection: Any, _record: object, *, busy_seconds: float) -> None:
@@ -143,10 +149,20 @@ def _use_wal(connection: Any, busy_seconds: float) -> None:
             return
 
 
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("restante_hasty", False):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+
+
 def _begin_sqlite(connection: Connection, *, busy_seconds: float) -> None:
-    if not connection.get_execution_options().get("restante_write", False):
+    options = connection.get_execution_options()
+    if not options.get("restante_write", False):
         connection.exec_driver_sql("BEGIN")
-    elif not _begin_soon(connection.connection.driver_connection, busy_seconds):
+        return
+    # In WAL mode, NORMAL loses no more than the end of the log; each write says for itself what it needs.
+    level = "NORMAL" if options.get("restante_hasty", False) else "FULL"
+    connection.exec_driver_sql(f"PRAGMA synchronous={level}").close()
+    if not _begin_soon(connection.connection.driver_connection, busy_seconds):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

@@ -5,6 +5,8 @@ number of a notice shows that somebody reads the mailbox; where a rule always as
 (:meth:`Enrolled.may_open`).  Enrolling anew replaces what was set before, passkeys, password and sessions, so that a
 lost device is shut out with it; a weaker proof never replaces a stronger one.
 
+Whatever is set, changed or removed, the address is told (:mod:`restante.store.sign_in_notices`).
+
 Addresses are found by keyed hash; all that proves somebody is sealed (:mod:`restante.enrolment_keys`).
 """
 
@@ -25,24 +27,27 @@ from sqlalchemy.orm import Session
 from restante.access import Proof
 from restante.enrolment_keys import EnrolmentKeys, PortalKeys, RecordSeal
 from restante.errors import RestanteError
-from restante.store import audit
+from restante.sign_in_changes import Change
+from restante.store import audit, sign_in_notices
 from restante.store.engine import Store, new_id
 from restante.store.models import (
     AuditRecord,
     Delivery,
     DeliveryState,
     Enrolment,
+    Message,
     Passkey,
     PickupSession,
     RecipientSession,
 )
+from restante.store.sign_in_notices import ENROLLED
 from restante.tokens import token_hash
 from restante.vault import CannotOpen
 
 MOST_PASSKEYS = 8
 LONGEST_GREETING = 80
-ENROLLED = "enrolled"
-"""What :func:`enrol` records."""
+OPERATOR = "operator:"
+"""How an actor is named who removes somebody's enrolment from outside the portal."""
 
 
 class NotEnrolled(RestanteError):
@@ -139,9 +144,7 @@ def enrol(
     hashed = keys.common.address_hash(ground.recipient)
     try:
         with store.write() as session:
-            # Locked, so that a freeze that comes meanwhile either stops this or ends it.
-            copy = select(Delivery.frozen_at).where(Delivery.id == ground.delivery_id).with_for_update()
-            if session.scalar(copy) is not None:
+            if _is_frozen(session, ground):
                 raise NotAllowed
             earlier = session.scalar(select(Enrolment).where(Enrolment.address_hash == hashed).with_for_update())
             if earlier is not None:
@@ -163,12 +166,22 @@ def enrol(
             session.add(row)
             session.flush()
             _put_way(session, keys.proofs, row, way, now)
-            _record(
-                session, now, row.id, ENROLLED, ground, way=_name(way), proof=ground.proof, anew=earlier is not None
-            )
+            anew = earlier is not None
+            _record(session, now, row.id, ENROLLED, ground, way=_name(way), proof=ground.proof, anew=anew)
+            changes = [Change.REMOVED, _change(way)] if anew else [_change(way)]
+            sign_in_notices.promise(session, hashed, ground.delivery_id, changes, now=now)
             return row.id
     except IntegrityError:
         raise NotAllowed from None
+
+
+def _is_frozen(session: Session, ground: Ground) -> bool:
+    """Message, then copy, both locked: as a claim takes them, and a freeze meanwhile either stops this or ends it."""
+    session.execute(
+        select(Message.id).where(Message.id == ground.message_id).with_for_update(read=True, key_share=True)
+    )
+    copy = select(Delivery.frozen_at).where(Delivery.id == ground.delivery_id).with_for_update()
+    return session.scalar(copy) is not None
 
 
 def replaces(proof: Proof, earlier: Proof) -> bool:
@@ -187,8 +200,11 @@ def add_way(store: Store, keys: PortalKeys, enrolment_id: str, way: NewPasskey |
             count = session.scalar(select(func.count()).where(Passkey.enrolment_id == enrolment_id)) or 0
             if row is None or (isinstance(way, NewPasskey) and count >= MOST_PASSKEYS):
                 raise NotAllowed
+            change = _change(way, again=row.password is not None)
             _put_way(session, keys.proofs, row, way, now)
             _record(session, now, row.id, "added-sign-in", None, way=_name(way))
+            copy = sign_in_notices.copy_of(session, row)
+            sign_in_notices.promise(session, row.address_hash, copy, [change], now=now)
     except IntegrityError:
         raise NotAllowed from None
 
@@ -219,8 +235,8 @@ def remove(
             raise NotEnrolled(f"nobody is enrolled with {address}")
         if ground is not None and not replaces(ground.proof, Proof(row.proof)):
             raise NotAllowed
-        _delete(session, row.id)
-        _record(session, now, row.id, "removed-enrolment", ground, actor=actor)
+        copy = ground.delivery_id if ground is not None else sign_in_notices.copy_of(session, row)
+        _end(session, row, copy, ground, actor=actor, now=now)
 
 
 def end_those_from(session: Session, delivery_id: str, *, actor: str, now: float) -> None:
@@ -235,8 +251,7 @@ def end_those_from(session: Session, delivery_id: str, *, actor: str, now: float
     for detail in session.scalars(made).all():
         row = session.get(Enrolment, detail["enrolment"], with_for_update=True)
         if row is not None:
-            _delete(session, row.id)
-            _record(session, now, detail["enrolment"], "removed-enrolment", ground, actor=actor)
+            _end(session, row, delivery_id, ground, actor=actor, now=now)
 
 
 def everyone(store: Store, keys: EnrolmentKeys) -> Sequence[Enrolled]:
@@ -332,6 +347,22 @@ def _proving(kind: str, row: Enrolment, *parts: str) -> str:
 
 def _name(way: NewPasskey | NewPassword) -> str:
     return "passkey" if isinstance(way, NewPasskey) else "password"
+
+
+def _change(way: NewPasskey | NewPassword, *, again: bool = False) -> Change:
+    if isinstance(way, NewPasskey):
+        return Change.PASSKEY
+    return Change.NEW_PASSWORD if again else Change.PASSWORD
+
+
+def _end(
+    session: Session, row: Enrolment, delivery_id: str | None, ground: Ground | None, *, actor: str, now: float
+) -> None:
+    enrolment_id, hashed = row.id, row.address_hash
+    _delete(session, enrolment_id)
+    _record(session, now, enrolment_id, "removed-enrolment", ground, actor=actor)
+    change = Change.REMOVED_BY_OPERATOR if actor.startswith(OPERATOR) else Change.REMOVED
+    sign_in_notices.promise(session, hashed, delivery_id, [change], now=now)
 
 
 def _delete(session: Session, enrolment_id: str) -> None:

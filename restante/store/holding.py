@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import CursorResult, bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -56,6 +56,17 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     S.HANDOVER: frozenset({S.HANDED_OVER, S.REJECTED, S.QUARANTINED}),
 }
 """What may follow what.  A state that is not a key is final."""
+
+# Built once: building a statement costs more than running it.
+_LOCK_MESSAGE = (
+    select(Message.id).join(Delivery).where(Delivery.id == bindparam("delivery")).with_for_update(of=Message)
+)
+_MOVE = (
+    update(Base.metadata.tables[Delivery.__tablename__])
+    .where(Delivery.id == bindparam("delivery"), Delivery.state.in_(bindparam("allowed", expanding=True)))
+    .values(state=bindparam("to"), changed_at=bindparam("now"))
+)
+_OPEN = _MOVE.where(Delivery.frozen_at.is_(None))
 
 EXPIRING = frozenset(state for state, following in TRANSITIONS.items() if S.EXPIRED in following)
 
@@ -324,16 +335,13 @@ def _move(
     **detail: Any,
 ) -> Delivery:
     """Change the state by one conditional UPDATE, and record it.  Raises :class:`IllegalTransition`."""
+    session.flush()  # what follows goes past the session
+    connection = session.connection()
     # PostgreSQL lets two copies of one message finish side by side; each must see the other's end.
-    session.execute(select(Message.id).join(Delivery).where(Delivery.id == delivery_id).with_for_update(of=Message))
+    connection.execute(_LOCK_MESSAGE, {"delivery": delivery_id})
     allowed = [state for state, following in TRANSITIONS.items() if to in following and only_from in (None, state)]
-    thawed = [Delivery.frozen_at.is_(None)] if to == S.OPENED else []
-    changed = session.execute(
-        update(Delivery)
-        .where(Delivery.id == delivery_id, Delivery.state.in_(allowed), *thawed)
-        .values(state=to, changed_at=now)
-    )
-    if not isinstance(changed, CursorResult) or changed.rowcount != 1:
+    values = {"delivery": delivery_id, "allowed": allowed, "to": to, "now": now}
+    if connection.execute(_OPEN if to == S.OPENED else _MOVE, values).rowcount != 1:
         raise IllegalTransition(delivery_id, to)
     delivery = session.get_one(Delivery, delivery_id, populate_existing=True)
     if to == S.QUARANTINED:

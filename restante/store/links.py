@@ -13,7 +13,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
-from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy import CursorResult, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from restante.access import CodeWay, NoticeForm, Proof
@@ -21,7 +21,8 @@ from restante.reply import ReplyTo
 from restante.store import audit, holding
 from restante.store.blobs import require_readable
 from restante.store.engine import Store, new_id
-from restante.store.models import Delivery, DeliveryState, Link, LinkState, Message, PickupSession
+from restante.store.models import Base, Blob, Delivery, DeliveryState, Link, LinkState, Message, PickupSession
+from restante.store.rows import put_rows
 from restante.tokens import (
     code_hash,
     code_matches,
@@ -38,6 +39,77 @@ from restante.tokens import (
 from restante.vault import DataKey, Opener
 
 PICKABLE = (DeliveryState.HELD, DeliveryState.OPENED)
+
+# Built once: building a statement costs more than running it, and these are the recipients'.
+_LIVE = (
+    select(Link.id, Link.delivery_id, Link.code_hash, Link.code_way, Link.number_hash, Delivery.recipient)
+    .join(Delivery, Delivery.id == Link.delivery_id)
+    .where(
+        Link.token_hash == bindparam("token"),
+        Link.state == LinkState.LIVE,
+        Link.expires_at > bindparam("now"),
+        Delivery.state.in_(PICKABLE),
+        Delivery.frozen_at.is_(None),
+    )
+)
+_WIN = (
+    update(Base.metadata.tables[Link.__tablename__])
+    .where(Link.id == bindparam("link"), Link.state == LinkState.LIVE, Link.expires_at > bindparam("now"))
+    .values(state=LinkState.USED, used_at=bindparam("now"))
+    .returning(Link.delivery_id)
+)
+_SEALED = (
+    select(Message.blob_id, Message.size, Message.summary, Message.expires_at, Blob.wrapped_key)
+    .join(Delivery, Delivery.message_id == Message.id)
+    .join(Blob, Blob.id == Message.blob_id)
+    .where(Delivery.id == bindparam("delivery"))
+)
+_PICKUP = (
+    select(
+        Delivery.id,
+        Delivery.message_id,
+        Delivery.recipient,
+        Message.sender,
+        Message.size,
+        Message.created_at,
+        PickupSession.ends_at,
+        Message.expires_at,
+        Message.summary,
+        Message.blob_id,
+        Message.view_only,
+        Message.reply,
+        PickupSession.proof,
+        Blob.wrapped_key,
+    )
+    .select_from(PickupSession)
+    .join(Delivery, Delivery.id == PickupSession.delivery_id)
+    .join(Message, Message.id == Delivery.message_id)
+    .join(Blob, Blob.id == Message.blob_id)
+    .where(
+        PickupSession.secret_hash == bindparam("secret"),
+        PickupSession.ends_at > bindparam("ended"),
+        or_(
+            PickupSession.ends_at > bindparam("now"),
+            PickupSession.ends_at >= PickupSession.opened_at + bindparam("window"),
+        ),
+        Message.expires_at > bindparam("now"),
+        Delivery.state == DeliveryState.OPENED,
+        Delivery.frozen_at.is_(None),
+    )
+)
+_WINDOW = (
+    select(PickupSession.id)
+    .join(Link, Link.id == PickupSession.link_id)
+    .join(Delivery, Delivery.id == PickupSession.delivery_id)
+    .join(Message, Message.id == Delivery.message_id)
+    .where(
+        PickupSession.secret_hash == bindparam("secret"),
+        PickupSession.ends_at > bindparam("now"),
+        Link.token_hash == bindparam("token"),
+        Message.expires_at > bindparam("now"),
+        Delivery.state == DeliveryState.OPENED,
+    )
+)
 
 
 class NoSuchLink(Exception):
@@ -219,26 +291,15 @@ def renew_code(store: Store, delivery_id: str, *, actor: str, now: float) -> str
 def find_live_link(store: Store, token: str, *, now: float) -> LiveLink:
     """The link behind ``token`` if it could be opened now.  Changes nothing.  Raises :class:`NoSuchLink`."""
     with store.read() as session:
-        row = session.execute(
-            select(Link, Delivery.recipient)
-            .join(Delivery, Delivery.id == Link.delivery_id)
-            .where(
-                Link.token_hash == token_hash(token),
-                Link.state == LinkState.LIVE,
-                Link.expires_at > now,
-                Delivery.state.in_(PICKABLE),
-                Delivery.frozen_at.is_(None),
-            )
-        ).one_or_none()
-    if row is None:
+        link = session.connection().execute(_LIVE, {"token": token_hash(token), "now": now}).one_or_none()
+    if link is None:
         raise NoSuchLink
-    link, recipient = row
     if link.code_hash is None and link.number_hash is None:
         raise NoSuchLink  # for who signs in; or of a time when an address was typed: a fresh link has a number
     return LiveLink(
         link_id=link.id,
         delivery_id=link.delivery_id,
-        recipient=recipient,
+        recipient=link.recipient,
         needs_code=link.code_hash is not None,
         code_way=CodeWay(link.code_way),
         code_hash=link.code_hash,
@@ -283,34 +344,29 @@ def claim_within(
     session: Session, vault: Opener, link_id: str, *, window_seconds: float, now: float, secret: str, proof: Proof
 ) -> None:
     """What :func:`claim` does, in the caller's transaction, which whatever is raised must undo."""
-    won = session.execute(
-        update(Link)
-        .where(Link.id == link_id, Link.state == LinkState.LIVE, Link.expires_at > now)
-        .values(state=LinkState.USED, used_at=now)
-    )
-    if not isinstance(won, CursorResult) or won.rowcount != 1:
+    session.flush()  # what follows goes past the session
+    connection = session.connection()
+    won = connection.execute(_WIN, {"link": link_id, "now": now}).one_or_none()
+    if won is None:
         raise NoSuchLink
-    link = session.get_one(Link, link_id)
     try:
-        holding.opened(session, link.delivery_id, proof=proof, now=now)
+        holding.opened(session, won.delivery_id, proof=proof, now=now)
     except holding.IllegalTransition:
         raise NoSuchLink from None
-    delivery = session.get_one(Delivery, link.delivery_id)
-    message = session.get_one(Message, delivery.message_id)
-    key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
+    message = connection.execute(_SEALED, {"delivery": won.delivery_id}).one()
+    key = vault.unwrap(message.blob_id, message.wrapped_key)
     key.open_note(message.summary, "summary")
     require_readable(session, key, message.size)
-    session.add(
-        PickupSession(
-            id=new_id(),
-            secret_hash=token_hash(secret),
-            link_id=link_id,
-            delivery_id=link.delivery_id,
-            opened_at=now,
-            ends_at=min(now + window_seconds, message.expires_at),
-            proof=proof,
-        )
-    )
+    window = {
+        "id": new_id(),
+        "secret_hash": token_hash(secret),
+        "link_id": link_id,
+        "delivery_id": won.delivery_id,
+        "opened_at": now,
+        "ends_at": min(now + window_seconds, message.expires_at),
+        "proof": proof,
+    }
+    put_rows(session, PickupSession, [window])
 
 
 def find_pickup(
@@ -321,57 +377,33 @@ def find_pickup(
     Raises :class:`NoPickup`, also after expiry or recall, and ``CannotOpen``.
     """
     with store.read() as session:
-        row = session.execute(
-            select(PickupSession, Delivery, Message)
-            .join(Delivery, Delivery.id == PickupSession.delivery_id)
-            .join(Message, Message.id == Delivery.message_id)
-            .where(
-                PickupSession.secret_hash == token_hash(secret),
-                PickupSession.ends_at > now - late_seconds,
-                or_(PickupSession.ends_at > now, PickupSession.ends_at >= PickupSession.opened_at + window_seconds),
-                Message.expires_at > now,
-                Delivery.state == DeliveryState.OPENED,
-                Delivery.frozen_at.is_(None),
-            )
-        ).one_or_none()
-        if row is None:
-            raise NoPickup
-        window, delivery, message = row
-        key = vault.unwrap(message.blob_id, message.blob.wrapped_key)
+        moments = {"now": now, "ended": now - late_seconds, "window": window_seconds}
+        row = session.connection().execute(_PICKUP, {"secret": token_hash(secret), **moments}).one_or_none()
+    if row is None:
+        raise NoPickup
+    key = vault.unwrap(row.blob_id, row.wrapped_key)
     return Pickup(
-        delivery_id=delivery.id,
-        message_id=message.id,
-        recipient=delivery.recipient,
-        sender=message.sender,
-        size=message.size,
-        sent_at=message.created_at,
-        ends_at=window.ends_at,
-        expires_at=message.expires_at,
-        summary=key.open_note(message.summary, "summary"),
+        delivery_id=row.id,
+        message_id=row.message_id,
+        recipient=row.recipient,
+        sender=row.sender,
+        size=row.size,
+        sent_at=row.created_at,
+        ends_at=row.ends_at,
+        expires_at=row.expires_at,
+        summary=key.open_note(row.summary, "summary"),
         key=key,
-        view_only=message.view_only,
-        reply=ReplyTo(message.reply),
-        proof=window.proof,
+        view_only=row.view_only,
+        reply=ReplyTo(row.reply),
+        proof=row.proof,
     )
 
 
 def holds_window(store: Store, token: str, secret: str, *, now: float) -> bool:
     """Whether ``secret`` belongs to an open pickup window that was opened with the link ``token``."""
     with store.read() as session:
-        found = session.scalar(
-            select(PickupSession.id)
-            .join(Link, Link.id == PickupSession.link_id)
-            .join(Delivery, Delivery.id == PickupSession.delivery_id)
-            .join(Message, Message.id == Delivery.message_id)
-            .where(
-                PickupSession.secret_hash == token_hash(secret),
-                PickupSession.ends_at > now,
-                Link.token_hash == token_hash(token),
-                Message.expires_at > now,
-                Delivery.state == DeliveryState.OPENED,
-            )
-        )
-    return found is not None
+        names = {"secret": token_hash(secret), "token": token_hash(token), "now": now}
+        return session.connection().execute(_WINDOW, names).one_or_none() is not None
 
 
 def close_window(store: Store, secret: str, *, now: float) -> bool:

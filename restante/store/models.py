@@ -85,6 +85,7 @@ class JobKind(StrEnum):
     TELL_REJECTED = "tell-rejected"  # tell the sender that a reviewer or a rule refused
     REPLY = "reply"  # send what a recipient wrote in the portal
     RECEIPT = "receipt"  # tell the sender, or the operator, what became of one copy
+    SIGN_IN = "sign-in"  # tell an address that its ways to sign in were changed
 
 
 class ReplyState(StrEnum):

@@ -5,7 +5,8 @@ Whether it is also mailed is the sender's choice, which the worker asks for when
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import delete, exists, select
@@ -17,6 +18,7 @@ from restante.store import audit
 from restante.store.engine import Store
 from restante.store.jobs import job_row
 from restante.store.models import (
+    Base,
     Delivery,
     DeliveryState,
     JobKind,
@@ -32,10 +34,20 @@ def _insert(session: Session) -> Any:
     return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
 
 
+def _noting(insert: Any) -> Any:
+    return insert(Base.metadata.tables[ReceiptNote.__tablename__]).on_conflict_do_nothing().returning(ReceiptNote.at)
+
+
+# Built once: building a statement costs more than running it.
+_NOTE: Mapping[str, Any] = MappingProxyType(
+    {"postgresql": _noting(postgresql.insert), "sqlite": _noting(sqlite.insert)}
+)
+
+
 def _first(session: Session, event: Receipt, delivery_id: str, occasion: str, now: float) -> bool:
     row = {"delivery_id": delivery_id, "event": event, "occasion": occasion, "at": now}
-    statement = _insert(session)(ReceiptNote).values(row).on_conflict_do_nothing().returning(ReceiptNote.at)
-    return session.execute(statement).first() is not None
+    connection = session.connection()
+    return connection.execute(_NOTE[connection.dialect.name], row).first() is not None
 
 
 def note(

@@ -1,8 +1,9 @@
 """Counting tries at a secret, for all processes together.
 
 A try is counted before the secret is looked at and given back when it was right, so that many tries at once cannot
-slip past the limit.  A try that is refused counts nowhere: whoever is blocked under a narrow limit (one link from one
-client) uses up nothing of the wide one (the link from anywhere), and so cannot lock out anyone else.
+slip past the limit; nobody waits until that is on disk.  A try that is refused counts nowhere: whoever is blocked
+under a narrow limit (one link from one client) uses up nothing of the wide one (the link from anywhere), and so cannot
+lock out anyone else.
 
 Where strangers at many addresses have used up a wide limit, there is a reserve: few tries for each network that has
 none of the wide limit left, so that whoever knows the secret still gets in (:func:`take_or_reserve`).
@@ -12,16 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import case, delete, update
+from sqlalchemy import BindParameter, bindparam, case, delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from restante.store.engine import Store
-from restante.store.models import Throttle
+from restante.store.models import Base, Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def network_key(address: str | None) -> str:
 
 def take(store: Store, counters: Iterable[Counter], *, now: float) -> None:
     """Count one try under each of ``counters``.  Raises :class:`Throttled`, and then none of them counted."""
-    with store.write() as session:
+    with store.write(durable=False) as session:
         for counter in _in_order(counters):
             count, ends_at = _count(session, counter, now)
             if count > counter.limit.tries:
@@ -102,15 +104,16 @@ def take_or_reserve(
     return ordinary
 
 
+def count_within(session: Session, counter: Counter, *, now: float) -> tuple[bool, float]:
+    """Count once, in the caller's transaction: whether that is within the limit, and when the window ends."""
+    count, ends_at = _count(session, counter, now)
+    return count <= counter.limit.tries, ends_at
+
+
 def give_back(store: Store, counters: Iterable[Counter]) -> None:
     """The try was right: it does not count."""
-    with store.write() as session:
-        for counter in _in_order(counters):
-            session.execute(
-                update(Throttle)
-                .where(Throttle.bucket == counter.bucket, Throttle.count > 0)
-                .values(count=Throttle.count - 1)
-            )
+    with store.write(durable=False) as session:
+        session.connection().execute(_GIVE_BACK, [{"key": counter.bucket} for counter in _in_order(counters)])
 
 
 def purge(store: Store, *, now: float) -> None:
@@ -124,17 +127,33 @@ def _in_order(counters: Iterable[Counter]) -> Sequence[Counter]:
     return sorted(counters, key=lambda counter: counter.bucket)
 
 
-def _count(session: Session, counter: Counter, now: float) -> tuple[int, float]:
-    dialect: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    over = Throttle.window_ends_at <= now
-    ends_at = now + counter.limit.seconds
-    statement = dialect.insert(Throttle).values(bucket=counter.bucket, count=1, window_ends_at=ends_at)
-    statement = statement.on_conflict_do_update(
+_TABLE = Base.metadata.tables[Throttle.__tablename__]
+
+
+def _counting(insert: Any) -> Any:
+    over = Throttle.window_ends_at <= bindparam("now")
+    ends_at: BindParameter[float] = bindparam("ends_at")
+    statement = insert(_TABLE).values(bucket=bindparam("key"), count=1, window_ends_at=ends_at)
+    return statement.on_conflict_do_update(
         index_elements=[Throttle.bucket],
         set_={
             "count": case((over, 1), else_=Throttle.count + 1),
             "window_ends_at": case((over, ends_at), else_=Throttle.window_ends_at),
         },
     ).returning(Throttle.count, Throttle.window_ends_at)
-    row = session.execute(statement).one()
+
+
+# Built once: building a statement costs more than running it.
+_COUNT: Mapping[str, Any] = MappingProxyType(
+    {"postgresql": _counting(postgresql.insert), "sqlite": _counting(sqlite.insert)}
+)
+_GIVE_BACK = (
+    update(_TABLE).where(Throttle.bucket == bindparam("key"), Throttle.count > 0).values(count=Throttle.count - 1)
+)
+
+
+def _count(session: Session, counter: Counter, now: float) -> tuple[int, float]:
+    connection = session.connection()
+    values = {"key": counter.bucket, "now": now, "ends_at": now + counter.limit.seconds}
+    row = connection.execute(_COUNT[connection.dialect.name], values).one()
     return int(row[0]), float(row[1])

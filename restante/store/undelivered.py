@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from restante.receipts import Receipt
 from restante.store import audit, receipts
 from restante.store.links import PICKABLE
-from restante.store.models import Delivery, Link, LinkState
+from restante.store.models import AuditRecord, Delivery, JobKind, Link, LinkState, OutboxJob
 
 REPLY_CAP = 300
+SIGN_IN_BOUNCED = "sign-in-notice-bounced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,41 @@ def note(session: Session, lost: LostNotice, now: float, *, proved_for: str = ""
         .where(Link.id == lost.link_id, Link.state == LinkState.LIVE, Delivery.state.in_(PICKABLE))
     ).one_or_none()
     if row is None:
-        return False
+        return _note_about_sign_in(session, lost, now, proved_for)
     _, delivery_id, message_id, recipient = row
-    if delivery_id != proved_for if proved_for else recipient.lower() != lost.recipient.lower():
+    if not _is_meant(lost, delivery_id, recipient, proved_for):
         return False
-    reply = " ".join("".join(c if c.isprintable() else " " for c in lost.reply).split())[:REPLY_CAP]
-    detail = {"status": lost.status, "reply": reply}
+    detail = {"status": lost.status, "reply": _plain(lost.reply)}
     if not receipts.note(session, Receipt.NOTICE_LOST, message_id, delivery_id, now, occasion=lost.link_id, **detail):
         return False
     audit.record(
         session, now, "worker", "notice-bounced", message_id=message_id, delivery_id=delivery_id, status=lost.status
     )
     return True
+
+
+def _note_about_sign_in(session: Session, lost: LostNotice, now: float, proved_for: str) -> bool:
+    """A notice about ways to sign in: recorded, and the sender is told while the copy that it names can be read."""
+    job = session.get(OutboxJob, lost.link_id)
+    delivery = session.get(Delivery, job.payload["delivery"]) if job and job.kind == JobKind.SIGN_IN else None
+    if delivery is None or not _is_meant(lost, delivery.id, delivery.recipient, proved_for):
+        return False
+    ids = {"message_id": delivery.message_id, "delivery_id": delivery.id}
+    recorded = select(AuditRecord.detail).filter_by(**ids, action=SIGN_IN_BOUNCED)
+    if any(one["job"] == lost.link_id for one in session.scalars(recorded)):
+        return False
+    audit.record(session, now, "worker", SIGN_IN_BOUNCED, **ids, status=lost.status, job=lost.link_id)
+    if delivery.state in PICKABLE:
+        detail = {"status": lost.status, "reply": _plain(lost.reply), "about": "sign-in"}
+        receipts.note(
+            session, Receipt.NOTICE_LOST, delivery.message_id, delivery.id, now, occasion=lost.link_id, **detail
+        )
+    return True
+
+
+def _is_meant(lost: LostNotice, delivery_id: str, recipient: str, proved_for: str) -> bool:
+    return delivery_id == proved_for if proved_for else recipient.lower() == lost.recipient.lower()
+
+
+def _plain(reply: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in reply).split())[:REPLY_CAP]

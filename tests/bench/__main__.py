@@ -1,6 +1,7 @@
 """``python -m tests.bench``: measure, print the table, write ``bench-results.json``.  Needs root, as Postfix does.
 
-With ``--domains`` it judges thousands of unknown domains instead, and writes ``bench-domains.json``.
+With ``--domains`` it judges thousands of unknown domains instead, and writes ``bench-domains.json``; with ``--portal``
+it measures the portal alone, and writes ``bench-portal.json``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.bench import domains, lookups, memory, micro, rounds
+from tests.bench import domains, lookups, memory, micro, portal, rounds
+from tests.bench.portal import PortalFigures, Visits
 from tests.bench.report import Report
 from tests.bench.rig import Rig
 from tests.bench.rounds import Effort
 
 
-def measure(effort: Effort) -> Report:
+def measure(effort: Effort, visits: Visits) -> Report:
     """Run everything; progress goes to standard error."""
+    _say("the portal")
+    pages = portal.measure(visits, _say)
     _say("cached lookups")
     looked_up = lookups.measure(effort.lookups, effort.rounds, _say)
     micro_figures = micro.measure(megabytes=effort.megabytes)
@@ -31,7 +35,7 @@ def measure(effort: Effort) -> Report:
         holding = rounds.holding(rig, effort, _say)
         _say("large messages")
         growth = memory.measure(rig, effort.large)
-    return Report(effort, throughput, holding, peaks, growth, micro_figures, looked_up)
+    return Report(effort, throughput, holding, peaks, growth, micro_figures, looked_up, pages)
 
 
 def main(arguments: list[str]) -> int:
@@ -40,18 +44,25 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="a few messages only: shows that it works, not how fast")
     parser.add_argument("--rounds", type=int, help="how many rounds count (7)")
     parser.add_argument("--domains", action="store_true", help="judge 10,000 domains that nobody knows yet (200)")
+    parser.add_argument("--portal", action="store_true", help="the portal's pages alone")
+    parser.add_argument("--held", type=int, help="how many messages the portal's database holds (100,000)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args(arguments)
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and not options.portal:
         _say("the bench runs a private Postfix and needs root")
         return 1
     effort = Effort.quick() if options.quick else Effort()
-    report: domains.Judged | Report
+    visits = Visits.quick() if options.quick else Visits()
+    visits = replace(visits, held=options.held) if options.held else visits
+    report: domains.Judged | PortalFigures | Report
     if options.domains:
-        report = domains.measure(effort.domains)
+        name, report = "domains", domains.measure(effort.domains)
+    elif options.portal:
+        name, report = "portal", portal.measure(visits, _say)
     else:
-        report = measure(replace(effort, rounds=options.rounds) if options.rounds else effort)
-    file = options.json or Path("bench-domains.json" if options.domains else "bench-results.json")
+        name = "results"
+        report = measure(replace(effort, rounds=options.rounds) if options.rounds else effort, visits)
+    file = options.json or Path(f"bench-{name}.json")
     file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
     print(report.table())
     return 0

@@ -76,8 +76,30 @@ _PARAGRAPHS = (
 _STYLE = "<style>body{font:14px/1.5 Arial,sans-serif;color:#222}td{padding:4px 9px;border:1px solid #ccd}</style>"
 
 
-def ordinary(subject: str = "Your order 4711-2024-8830 and next week's visit") -> bytes:
+_SUBJECT = "Your order 4711-2024-8830 and next week's visit"
+
+
+def ordinary(subject: str = _SUBJECT) -> bytes:
     """About 8 kB: a text and an HTML alternative, quoted-printable, with the header of a usual mail program."""
+    return _ordinary(subject).as_bytes()
+
+
+def short() -> bytes:
+    """About 1 kB of text."""
+    message = EmailMessage(policy=EmailPolicy(linesep="\n", max_line_length=76))
+    message["From"], message["To"], message["Subject"] = "ann@site.example", "bob@partner.example", _SUBJECT
+    message.set_content("\n\n".join(_PARAGRAPHS[:3]) + "\n")
+    return message.as_bytes()
+
+
+def with_attachment(content: bytes, file_name: str) -> bytes:
+    """The same mail with one file."""
+    message = _ordinary(_SUBJECT)
+    message.add_attachment(content, maintype="application", subtype="octet-stream", filename=file_name)
+    return message.as_bytes()
+
+
+def _ordinary(subject: str) -> EmailMessage:
     message = EmailMessage(policy=EmailPolicy(linesep="\n", max_line_length=76))
     for name, value in (
         ("Date", "Tue, 17 Mar 2026 10:21:44 +0100"),
@@ -102,7 +124,7 @@ def ordinary(subject: str = "Your order 4711-2024-8830 and next week's visit") -
         subtype="html",
         cte="quoted-printable",
     )
-    return message.as_bytes()
+    return message
 
 
 def sensitive() -> bytes:

@@ -7,13 +7,16 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.bench import lookups
+from tests.bench import lookups, portal
 from tests.bench.lookups import Lookups
 from tests.bench.memory import Growth
 from tests.bench.micro import Micro
+from tests.bench.portal import PortalFigures
 from tests.bench.rounds import Effort, Result
 
 MIB = 1 << 20
+STEADY = 0.95
+"""Of the offered rate: what a page must reach that keeps up with its visitors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Report:
     growth: list[Growth]
     micro: Micro
     lookups: list[Lookups]
+    portal: PortalFigures
 
     def goals(self) -> list[Goal]:
         """What DESIGN.md asks, in the order of its table."""
@@ -72,6 +76,11 @@ class Report:
                 Goal(f"cached lookups, {result.name}", result.rate, ">=", lookups.GOAL, "/s")
                 for result in self.lookups
                 if result.name != lookups.PEER
+            ),
+            *(
+                Goal(f"{page.name}, {page.database}", page.rate, ">=", STEADY * page.offered, "/s")
+                for page in self.portal.pages
+                if page.name not in {portal.HELLO, portal.CODE}
             ),
         ]
 
@@ -105,6 +114,7 @@ class Report:
             f"{result.name:26} {result.rate:10.0f} {result.ratio(self.lookups[0]):11.2f} {result.cpu:25.0f}"
             for result in self.lookups
         ]
+        lines += ["", *self.portal.lines()]
         lines += ["", f"{'by itself':26}"]
         lines += [f"{name:40} {value:10.1f} {unit}" for name, value, unit in self._micro()]
         lines += ["", f"{'goal':56} {'is':>9} {'asked':>10}"]
@@ -138,6 +148,7 @@ class Report:
             "growth": [asdict(grown) for grown in self.growth],
             "micro": asdict(self.micro),
             "lookups": [result.to_dict(self.lookups[0]) for result in self.lookups],
+            "portal": self.portal.to_dict(),
             "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals()],
         }
 

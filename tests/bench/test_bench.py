@@ -24,7 +24,7 @@ def test_the_quick_run_counts_every_message_and_writes_table_and_json(tmp_path: 
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    for line in ("no milter", "no-op C", "no-op pymilter", "restante", "postfix hold", "verdict from memory"):
+    for line in ("no milter", "no-op C", "no-op pymilter", "restante", "postfix hold", "verdict", "claim, SQLite"):
         assert line in done.stdout
     figures = json.loads(results.read_text(encoding="utf-8"))
     # A run raises when the sink, the hold queue or the database has one message more or less than was sent.
@@ -44,6 +44,29 @@ def test_the_quick_run_counts_every_message_and_writes_table_and_json(tmp_path: 
         "mta-sts-resolver",
         *("restante policy", "restante policy-auth", "restante verdict"),
     ]
+
+
+def test_the_portals_pages_answer_on_both_databases(tmp_path: Path) -> None:
+    results = tmp_path / "bench-portal.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--portal", "--quick", "--json", str(results)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(results.read_text(encoding="utf-8"))
+    names = ["hello world in Flask", "landing page", "claim", "message page", "attachment of 100 kB"]
+    # The client stops at the first answer that is not what it must be, an attachment's content included.
+    assert [(page["database"], page["name"]) for page in figures["pages"]] == [
+        (database, name) for database in ("SQLite", "PostgreSQL") for name in (*names, "claim, access code")
+    ]
+    assert [page["requests"] for page in figures["pages"]] == 2 * [*[8] * 5, 1]
+    assert all(page["p99"] >= page["p50"] > 0 < page["rate"] for page in figures["pages"])
+    assert "SQLite, claim, access code" in done.stdout
+    assert "30 messages held" in done.stdout
 
 
 @pytest.mark.slow

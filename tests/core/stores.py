@@ -11,10 +11,10 @@ from sqlalchemy import select
 from restante.routing import Route
 from restante.store.engine import Store, new_id
 from restante.store.holding import HoldRequest, NewDelivery, hold
-from restante.store.migrate import upgrade
 from restante.store.models import Delivery, DeliveryState
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey, Opener, Sealer, generate_keypair, seal_stream
+from tests.migrated import upgrade
 
 NOW = 1_700_000_000.0
 CONTENT = b"Subject: results\r\n\r\nCONFIDENTIAL-MARKER\r\n"

@@ -10,8 +10,8 @@ from sqlalchemy import event, func, select
 from restante.envelope import Address
 from restante.store.correspondents import DAY, Correspondents, Digests, Learner, forget, learn
 from restante.store.engine import Store
-from restante.store.migrate import upgrade
 from restante.store.models import Correspondent
+from tests.migrated import upgrade
 
 ANN, BOB = Address.parse("Ann@site.example"), Address.parse("bob@Clinic-Partner.example")
 DIGESTS = Digests(b"secret")

@@ -23,11 +23,11 @@ from restante.init import Answers, initialise
 from restante.postconf import Postconf
 from restante.postfix import Site, milters, render, site_of
 from restante.settings import Settings, load_settings
-from restante.store import epochs
+from restante.store import epochs, migrate
 from restante.store.engine import Store
-from restante.store.migrate import upgrade
 from restante.store.ring import KeyRing
 from restante.tls import netstring
+from tests.migrated import upgrade
 from tests.portal.clamd import FakeClamd
 
 
@@ -227,7 +227,7 @@ def _no_checks_file(found: Installation) -> None:
 
 def _old_schema(found: Installation) -> None:
     Path(found.settings.database.removeprefix("sqlite:///")).unlink()
-    upgrade(found.settings.database, "base")
+    migrate.upgrade(found.settings.database, "base")
 
 
 def _ring_beside_the_database(found: Installation) -> None:

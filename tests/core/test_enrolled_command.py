@@ -19,9 +19,10 @@ from restante.settings import Settings, load_settings
 from restante.store import enrolments
 from restante.store.engine import Store
 from restante.store.enrolments import Ground, NewPassword
-from restante.store.migrate import upgrade
-from restante.store.models import AuditRecord
+from restante.store.models import AuditRecord, DeliveryState, JobKind, OutboxJob
 from restante.vault import generate_keypair
+from tests.core.stores import Holder
+from tests.migrated import upgrade
 
 RITA = "Rita@Patients.example"
 
@@ -54,7 +55,9 @@ def portal_keys(settings: Settings) -> PortalKeys:
 def test_an_enrolment_is_listed_and_removed(settings_path: Path) -> None:
     settings = load_settings(settings_path)
     store, keys = Store(settings.database), portal_keys(settings)
-    ground = Ground("d" * 32, "m" * 32, RITA, Proof.CODE)
+    holder = Holder(settings.database)
+    message_id = holder.hold(holder.request((RITA, DeliveryState.HELD)))
+    ground = Ground(holder.deliveries(message_id)[0].id, message_id, RITA, Proof.CODE)
     enrolments.enrol(store, keys, ground, NewPassword("hash", b"s" * 20, 7), handle=b"h", now=1_790_000_000)
     listed = run(settings_path, "list").output
     assert listed == "Rita@Patients.example\t2026-09-21\tcode\t0 passkeys, password\n"
@@ -65,7 +68,11 @@ def test_an_enrolment_is_listed_and_removed(settings_path: Path) -> None:
     assert "nobody is enrolled" in str(again.exception)
     assert run(settings_path, "list").output == ""
     with store.read() as session:
-        records = session.scalars(select(AuditRecord).order_by(AuditRecord.id)).all()
+        enrolment_acts = AuditRecord.action.contains("enrol")
+        records = session.scalars(select(AuditRecord).where(enrolment_acts).order_by(AuditRecord.id)).all()
+        told = session.scalars(select(OutboxJob).where(OutboxJob.kind == JobKind.SIGN_IN)).one()
+    assert [one["what"] for one in told.payload["changes"]] == ["password", "removed-by-operator"]
+    holder.store.close()
     assert [one.action for one in records] == ["enrolled", "removed-enrolment"]
     assert records[1].actor.startswith("operator:")
     assert "rita" not in str([one.detail for one in records]).lower()

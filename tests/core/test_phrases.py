@@ -13,9 +13,9 @@ from restante.errors import RestanteError
 from restante.init import Answers, initialise
 from restante.store import phrases
 from restante.store.engine import Store
-from restante.store.migrate import upgrade
 from restante.store.models import AuditRecord
 from restante.tokens import phrase_matches
+from tests.migrated import upgrade
 
 RITA = "Rita@Patients.example"
 

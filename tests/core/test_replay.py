@@ -25,11 +25,11 @@ from restante.replay import Judge, Outcome, Totals
 from restante.replay_pool import BATCH, outcomes
 from restante.store.engine import Store
 from restante.store.evidence import StoredEvidence
-from restante.store.migrate import upgrade
 from restante.tls.evidence import Evidence, Level
 from restante.toml_source import BadFile
 from tests.lab.process import alive
 from tests.lab.waiting import wait_until
+from tests.migrated import upgrade
 
 CARD = "4111111111111111"
 PLAIN = b"From: a@site.example\nTo: b@there.example\nSubject: hello\n\nNothing here.\n"

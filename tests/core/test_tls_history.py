@@ -11,9 +11,9 @@ from sqlalchemy import select
 from restante.store import tls_history
 from restante.store.engine import Store
 from restante.store.evidence import StoredEvidence
-from restante.store.migrate import upgrade
 from restante.store.models import AuditRecord
 from restante.tls.evidence import Evidence, Level
+from tests.migrated import upgrade
 
 pytestmark = pytest.mark.behaviour("A8")
 

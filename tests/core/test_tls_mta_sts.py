@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from restante.settings import TlsSettings
 from restante.store.engine import Store
-from restante.store.migrate import upgrade
 from restante.store.sts_policies import StoredPolicies
 from restante.tls import sts_policy
 from restante.tls.engine import VerdictEngine
@@ -31,6 +30,7 @@ from tests.core import tls_peers as peers
 from tests.core.tls_dns import FaultyDns
 from tests.core.tls_peers import Behaviour, Certificates, Peer, free_port, plain
 from tests.core.tls_policy_host import PolicyHost
+from tests.migrated import upgrade
 
 T = TypeVar("T")
 FIRST, SECOND = "127.0.5.21", "127.0.5.22"

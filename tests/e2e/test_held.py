@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import quopri
 import random
 import re
 import tempfile
@@ -18,9 +15,8 @@ import pytest
 from sqlalchemy import select, update
 
 from restante.store.models import Blob, BlobSegment, DeliveryState, Link, Message, OutboxJob, PickupSession
-from tests.e2e.visitor import CODE, Answer, Visitor, code_for, number_in, text_of, token_in, tokens_in
+from tests.e2e.visitor import CODE, Answer, Visitor, code_for, number_in, text_of, token_in
 from tests.e2e.world import SENDER, World
-from tests.lab.lab import SITE
 from tests.lab.peers import Peer, ReceivedMail
 from tests.lab.services import Service
 from tests.lab.waiting import wait_until
@@ -173,68 +169,6 @@ def test_the_browser_that_opened_reloads_and_resumes_and_no_other_does(world: Wo
         assert world.marker not in answer.text
 
 
-@pytest.mark.behaviour("P4")
-@pytest.mark.behaviour("P5")
-def test_who_captured_all_smtp_traffic_outside_of_tls_opens_nothing(world: World, waiting: Waiting) -> None:
-    capture = b"\n".join(one.clear_bytes() for one in world.lab.peers if one.domain != SITE)
-    assert waiting.token in tokens_in(capture)  # the notice itself did cross in clear
-    assert waiting.number.encode() in capture
-    assert waiting.code.encode() not in capture
-    assert world.marker.encode() not in capture
-    words = _words(capture)
-    # What looks most like a code comes first; each thief has an address of its own, and so tries of its own.
-    words.sort(key=lambda word: (word.replace(" ", "") not in waiting.number.replace(" ", ""), len(word) != 8))
-    for count, token in enumerate(sorted(tokens_in(capture), key=lambda one: one != waiting.token)):
-        _try_everything(world, waiting, token, words[count::8][:2], f"127.0.2.{count + 1}")
-    for count in range(4):
-        _try_everything(world, waiting, waiting.token, words[count * 3 :][:3], f"127.0.{count + 3}.1")
-    assert world.states() == {waiting.recipient: DeliveryState.HELD}
-    form = {"number": waiting.number, "to": "mallory@evil.example"}
-    asked = visitor(world, "127.0.9.1").submit(f"/p/{waiting.token}", f"/p/{waiting.token}/fresh", **form)
-    assert asked.location == "/asked"
-    wait_until(lambda: len(world.notices(waiting.recipient)) == 2, 15, "the second notice")
-    world.settle()
-    assert {one.recipients for one in world.lab.peer(waiting.recipient.rpartition("@")[2]).mails()} == {
-        (waiting.recipient,)
-    }
-    assert_opens(world, _newest(world, waiting))
-
-
-def _words(capture: bytes) -> list[str]:
-    """Everything in a capture that could be typed into a field: words, numbers, what is encoded, what is quoted."""
-    texts = [capture, quopri.decodestring(capture)]
-    for block in re.findall(rb"[A-Za-z0-9+/=\r\n]{40,}", capture):
-        with contextlib.suppress(ValueError):
-            texts.append(base64.b64decode(block))
-    found: set[str] = set()
-    for text in texts:
-        plain = text.decode("latin-1")
-        found |= {*plain.split(), *CODE.findall(plain), *re.findall(r"\d{3}(?: \d{3})+", plain)}
-    return sorted(word for word in found if 3 <= len(word) <= 300)
-
-
-def _try_everything(world: World, waiting: Waiting, token: str, words: list[str], source: str) -> None:
-    """One thief at one address: the link with all that can be typed, replays, side doors and the way by number."""
-    thief = visitor(world, source)
-    # 404 is for what only looks like a token: the raw text cuts lines.
-    assert thief.open(token).status == (400 if token == waiting.token else 404)
-    for word in words:
-        refused = {404, 403, 429, 400}
-        assert thief.open(token, word, word).status in refused, word
-        assert thief.submit("/", "/open", number=waiting.number, code=word).status in refused, word
-        assert thief.submit("/", "/open", number=word, code=word).status in refused, word
-    for path in ("/message", "/message.eml", "/message/body", "/message/attachments/1", f"/message?window={token}"):
-        answer = thief.request("GET", path, headers={"Cookie": f"restante-pickup={token}; restante={token}"})
-        assert (answer.status, world.marker in answer.text) == (403, False), path
-
-
-def _newest(world: World, waiting: Waiting) -> Waiting:
-    """The same wait, after its newest notice."""
-    notice = world.notices(waiting.recipient)[-1]
-    waiting.token, waiting.number = token_in(notice), number_in(notice)
-    return waiting
-
-
 @pytest.mark.behaviour("P3")
 @pytest.mark.behaviour("P4")
 def test_notices_hold_nothing_of_the_content(world: World, peer: Peer) -> None:
@@ -306,41 +240,8 @@ def test_attachments_arrive_byte_by_byte_and_hostile_html_does_nothing(world: Wo
     assert 'src="https://spy.example' not in body.text
 
 
-def _files(world: World) -> Iterator[Path]:
-    """Everything that the site keeps: database, logs, settings, spools; not the peers' records nor Postfix's queue."""
-    for path in world.lab.directory.rglob("*"):
-        inside = path.relative_to(world.lab.directory).parts
-        if path.is_file() and inside[0] != "peers" and inside[:2] != ("postfix", "spool"):
-            yield path
-
-
 def _temporary_files() -> Iterator[Path]:
     return (path for path in Path("/tmp").glob("restante-*") if path.is_file())
-
-
-@pytest.mark.behaviour("P11")
-def test_nothing_at_rest_holds_plain_text_tokens_or_codes(world: World, peer: Peer) -> None:
-    message = world.sensitive(f"carol@{peer.domain}")
-    message.add_attachment(
-        f"{world.marker} in a file".encode(), maintype="text", subtype="plain", filename=f"name-{world.marker}.txt"
-    )
-    waiting = Waiting(world, f"carol@{peer.domain}", message)
-    assert visitor(world).open(waiting.token, "AAAA-AAAA").status == 403
-    browser = assert_opens(world, waiting)
-    for path in ("/message.eml", "/message/body", "/message/attachments/1"):
-        browser.get(path)
-    browser.submit(f"/p/{waiting.token}", f"/p/{waiting.token}/fresh", number=waiting.number)
-    wait_until(lambda: len(world.notices(waiting.recipient)) == 2, 15, "the second notice")
-    world.settle()
-    secrets = [world.marker, waiting.token, waiting.code, token_in(world.notices(waiting.recipient)[1])]
-    secrets += [waiting.code.replace("-", ""), "your results"]
-    looked_at = {path.name for path in _files(world)}
-    assert {"restante.db", "restante.db-wal", "mail.log", "restante-milter.log", "restante-portal.log"} <= looked_at
-    for file in (*_files(world), *_temporary_files()):
-        content = file.read_bytes()
-        for secret in secrets:
-            for form in (secret.encode(), secret.encode("utf-16-le"), secret.encode().hex().encode()):
-                assert form not in content, f"{file} holds {secret}"
 
 
 @pytest.mark.behaviour("P11")

@@ -20,7 +20,7 @@ from tests.lab.peers import ReceivedMail
 SECONDS = 60
 _FORM_KEY = re.compile(r'name="form_key" value="([^"]+)"')
 _LINK = re.compile(r"https?://[^\s\"<>]+/[ps]/([A-Za-z0-9_-]{20,})")
-_NUMBER = re.compile(r"(?m)^  (\d{3}(?: \d{3})+)$")
+NUMBER = re.compile(r"(?m)^  (\d{3}(?: \d{3})+)$")
 CODE = re.compile(r"\b[2-9A-HJ-NP-TV-Z]{4}-[2-9A-HJ-NP-TV-Z]{4}\b")
 
 
@@ -64,9 +64,14 @@ class Visitor:
 
     def __init__(self, url: str, source: str = "127.0.0.1") -> None:
         self.url = url
-        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._jar = http.cookiejar.CookieJar()
+        jar = urllib.request.HTTPCookieProcessor(self._jar)
         plain = urllib.request.ProxyHandler({})
         self._opener = urllib.request.build_opener(jar, _NoRedirect, plain, _From(source))
+
+    def cookies(self) -> dict[str, str]:
+        """The cookies that this browser has, by name."""
+        return {cookie.name: cookie.value or "" for cookie in self._jar}
 
     def request(
         self,
@@ -140,7 +145,7 @@ def token_in(received: ReceivedMail) -> str:
 
 def number_in(received: ReceivedMail) -> str:
     """The number of a notice to a recipient."""
-    found = _NUMBER.search(text_of(received))
+    found = NUMBER.search(text_of(received))
     assert found is not None, text_of(received)
     return found.group(1)
 

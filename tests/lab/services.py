@@ -14,6 +14,7 @@ from pathlib import Path
 
 from restante.postfix import Site, render
 from restante.settings import Settings, load_settings
+from tests.installed import install
 from tests.lab.netns import Host, run_command
 from tests.lab.postfix import PostfixConfig, PrivatePostfix
 from tests.lab.process import Process, Processes, wait_for_service
@@ -119,20 +120,19 @@ class RestanteServices:
             "tls.ca_file": str(self._ca_file),
             **self._options.settings,
         }
-        argv = [str(RESTANTE), "init", "--directory", str(self.directory), "--hostname", "mta.example"]
+        argv = ["--directory", str(self.directory), "--hostname", "mta.example"]
         argv += ["--organisation", "Restante lab", "--portal-url", f"http://127.0.0.1:{port}"]
         argv += ["--notice-sender", "restante@site.example", "--internal-domain", "site.example"]
         argv += ["--database", self._options.database or f"sqlite:///{self.directory}/restante.db"]
         argv += ["--set", f"ring.path={self.directory}-ring/ring.db"]
         for name, value in changes.items():
             argv += ["--set", f"{name}={value}"]
-        run_command(argv)
+        install(self.settings_path, argv)
         policy = self.directory / "policy.toml"
         text = policy.read_text(encoding="utf-8")
         head, first, rest = text.partition("[[rule]]")
         policy.write_text(f"{head}{self._options.policy}\n{first}{rest}\n{self._options.policy_end}", encoding="utf-8")
         self._installed = load_settings(self.settings_path)
-        self.command("db", "upgrade")
 
     def start(self, *services: Service, env: Mapping[str, str] | None = None) -> None:
         """Start ``services``, or those of the options, and wait until each answers.

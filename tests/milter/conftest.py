@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from restante.store.engine import Store
 from restante.store.models import Delivery
+from tests.installed import install as install_into
 from tests.lab.process import Process, Processes, wait_for_service
 from tests.lab.waiting import milter_answers, wait_until
 from tests.milter.client import Answer, ask
@@ -68,14 +69,13 @@ class Installation:
             "milter.processes": "2",
             **settings,
         }
-        argv = ["init", "--directory", str(folder), "--hostname", "mta.example", "--organisation", "Test"]
+        argv = ["--directory", str(folder), "--hostname", "mta.example", "--organisation", "Test"]
         argv += ["--portal-url", "https://pickup.site.example", "--notice-sender", "restante@site.example"]
         argv += ["--internal-domain", "site.example", "--database", f"sqlite:///{self.database}"]
         for name, value in values.items():
             argv += ["--set", f"{name}={value}"]
-        subprocess.run([str(RESTANTE), *argv], check=True, capture_output=True)
+        install_into(folder / "restante.toml", argv)
         self.policy.write_text(POLICY, encoding="utf-8")
-        self.command("db", "upgrade")
 
     def command(self, *arguments: str) -> None:
         """Run a command of this installation."""

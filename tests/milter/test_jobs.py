@@ -31,6 +31,7 @@ from restante.settings import (
 )
 from restante.store import fresh, holding, links
 from restante.store.models import DeliveryState, OutboxJob
+from restante.tls.agreed import Engine
 from restante.tls.evidence import Evidence
 from restante.tokens import code_matches
 from restante.vault import generate_keypair
@@ -86,7 +87,12 @@ class Office:
     """A store, an MTA that can be up or down, and the worker's jobs."""
 
     def __init__(
-        self, folder: Path, sms: SmsSettings | None = None, keys: EnrolmentKeys | None = None, **worker: Any
+        self,
+        folder: Path,
+        sms: SmsSettings | None = None,
+        keys: EnrolmentKeys | None = None,
+        engine: Engine | None = None,
+        **worker: Any,
     ) -> None:
         self.holder = Holder(f"sqlite:///{folder}/restante.db")
         with socket.socket() as probe:
@@ -108,10 +114,11 @@ class Office:
         )
         opener = self.holder.keys.worker_opener
         internal = frozenset(settings.internal_domains)
+        self.settings = settings
         self.runner = JobRunner(
             settings,
             self.holder.store,
-            Nobody(),
+            engine or Nobody(),
             opener,
             b"s" * 32,
             lambda _: "",

@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from restante.store.delivered import find
 from restante.store.engine import Store
-from restante.store.migrate import upgrade
 from restante.store.models import AuditRecord
 from restante_milter.log_follower import JournalSource, LogFollower
+from tests.migrated import upgrade
 from tests.milter.test_mail_log import TLS, sent
 
 pytestmark = pytest.mark.behaviour("S4")

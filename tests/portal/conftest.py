@@ -15,6 +15,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import select, update
 
 from restante import tokens
@@ -22,13 +23,14 @@ from restante.credentials import Credential, write_credential
 from restante.reply import ReplyTo
 from restante.routing import Route
 from restante.settings import NoticeSettings, PortalSettings, Settings, VaultSettings
-from restante.store import fresh, holding, links, migrate
+from restante.store import fresh, holding, links
 from restante.store.engine import Store, new_id
 from restante.store.models import Delivery, DeliveryState, OutboxJob, OutboxState
 from restante.tls.evidence import Requirement
 from restante.vault import DataKey, Sealer, generate_keypair, seal_stream
 from restante_portal.application import create_app
 from restante_portal.context import portal_of
+from tests.migrated import upgrade
 
 URL = "https://pickup.test.example"
 RECIPIENT = "rita@patients.example"
@@ -161,7 +163,7 @@ def make_settings(folder: Path, database: str, *, url: str = URL, **portal: Any)
 
 def make_post(settings: Settings, worker_private: bytes) -> Post:
     """A migrated store for ``settings``."""
-    migrate.upgrade(settings.database)
+    upgrade(settings.database)
     return Post(
         settings,
         Store(settings.database),
@@ -183,6 +185,30 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     tokens.nobodys_hash.cache_clear()
     yield
     tokens.nobodys_hash.cache_clear()
+
+
+class CompiledPages(BytecodeCache):
+    """Compiled pages in memory: tests look at what the portal writes to disk."""
+
+    def __init__(self) -> None:
+        self._pages: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give what an earlier portal compiled; Jinja itself finds out whether its source has changed."""
+        if bucket.key in self._pages:
+            bucket.bytecode_from_string(self._pages[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled."""
+        self._pages[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _pages_compiled_once() -> Iterator[None]:
+    """Every test has a portal of its own, and would compile every page anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Flask.jinja_options, "bytecode_cache", CompiledPages())
+        yield
 
 
 @pytest.fixture

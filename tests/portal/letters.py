@@ -35,6 +35,40 @@ RICH = (
     + b"\r\n--out--\r\n"
 )
 
+NESTED = (
+    b"From: anna@clinic.example\r\nTo: rita@patients.example\r\nSubject: Fwd: Termin\r\n"
+    b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="out"\r\n\r\n'
+    b"--out\r\nContent-Type: text/plain\r\n\r\nSee below.\r\n"
+    b"--out\r\nContent-Type: message/rfc822\r\n\r\n"
+    b"From: otto@clinic.example\r\nSubject: Termin\r\nContent-Type: text/plain\r\n\r\nMontag, 9 Uhr.\r\n"
+    b"--out\r\nContent-Type: text/calendar; charset=utf-8; method=REQUEST\r\n\r\n"
+    b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n"
+    b'--out\r\nContent-Type: text/vcard; name="anna.vcf"\r\n\r\nBEGIN:VCARD\r\nEND:VCARD\r\n'
+    b"--out\r\nContent-Type: application/pdf\r\n"
+    b'Content-Disposition: attachment; filename="' + b"a-very-long-name-" * 12 + b'.pdf"\r\n\r\n%PDF\r\n--out--\r\n'
+)
+"""A message in a message, a calendar, a card, and a file whose name is long."""
+
+BARE = b"From: anna@clinic.example\r\nContent-Type: application/octet-stream\r\n\r\nx"
+"""No subject, no text, no date."""
+
+
+def _nested_too_deep() -> bytes:
+    inner = b"Content-Type: text/plain\r\n\r\nThe core.\r\n"
+    for number in range(14):
+        edge = b"b%d" % number
+        inner = b"Content-Type: multipart/mixed; boundary=%s\r\n\r\n--%s\r\n%s\r\n--%s--\r\n" % (
+            edge,
+            edge,
+            inner,
+            edge,
+        )
+    return b"From: anna@clinic.example\r\nSubject: Deep\r\n" + inner
+
+
+DEEP = _nested_too_deep()
+"""Put together in an unusual way: more layers than are looked into."""
+
 SUMMARY = {
     "subject": "Befund und Röntgenbild",
     "attachments": ["Röntgen.bin"],

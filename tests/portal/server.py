@@ -77,7 +77,7 @@ class PortalServer:
             self._process = subprocess.Popen(
                 [program, "--settings", str(self._settings_path), "portal"], stdout=output, stderr=output
             )
-        wait_until(self._answers, 30, f"the portal to listen: {self._log_path}")
+        wait_until(self._answers, 90, f"the portal to listen: {self._log_path}")
         return self
 
     def _answers(self) -> bool:
@@ -90,7 +90,7 @@ class PortalServer:
     ) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(90)  # longer than the grace that the portal gives its own workers
 
 
 @dataclass(frozen=True)

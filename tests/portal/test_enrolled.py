@@ -6,8 +6,7 @@ import base64
 import html
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,17 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from jinja2 import FileSystemBytecodeCache
 from sqlalchemy import delete, select, update
 
-from restante import tokens
 from restante.access import CodeWay, Proof
 from restante.enrolment_keys import PortalKeys
-from restante.store import enrolments, freezing, holding, links, migrate
+from restante.store import enrolments, freezing, holding, links
 from restante.store.inbox import open_waiting
 from restante.store.models import (
     AuditRecord,
     Delivery,
     Enrolment,
+    JobKind,
     Message,
     OutboxJob,
     Passkey,
@@ -43,47 +41,6 @@ from tests.portal.test_proof import counted_work
 
 PASSWORD = "yellow submarine 42"
 OTHER = "otto@patients.example"
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, to be copied: migrating takes longer than a test."""
-    path = tmp_path_factory.mktemp("empty") / "restante.db"
-    migrate.upgrade(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def post(tmp_path: Path, empty: Path) -> Iterator[Post]:
-    shutil.copy(empty, tmp_path / "restante.db")
-    settings, worker_private = make_settings(tmp_path, f"sqlite:///{tmp_path}/restante.db")
-    made = make_post(settings, worker_private)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def app(post: Post, empty: Path) -> Iterator[Flask]:
-    made = create_app(post.settings, store=post.store, clock=post.clock)
-    made.jinja_env.bytecode_cache = FileSystemBytecodeCache(str(empty.parent))  # pages are compiled once
-    yield made
-    portal_of(made).explainer.close()
-
-
-@pytest.fixture(autouse=True)
-def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argon2 with 64 MiB is not what is looked at here."""
-    from argon2 import PasswordHasher
-
-    quick = tokens.SlowHasher(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1), at_once=2)
-    monkeypatch.setattr(tokens, "_hasher", quick)
-    tokens.nobodys_hash.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _usual_hash_afterwards() -> Iterator[None]:
-    yield
-    tokens.nobodys_hash.cache_clear()
 
 
 def field_of(page: str, name: str) -> str:
@@ -518,6 +475,26 @@ def test_more_ways_for_who_is_signed_in_and_a_greeting(app: Flask, post: Post, b
     for _ in range(enrolments.MOST_PASSKEYS - 2):
         assert answer_with(browser, "/enrol", passkey()).location == "/enrol?done=1"
     assert answer_with(browser, "/enrol", passkey()).status_code == 400
+
+
+@pytest.mark.behaviour("P5")
+def test_the_address_is_told_of_every_change_on_the_page(app: Flask, post: Post, browser: Browser) -> None:
+    path = opened(post, browser)
+    set_password(browser, path, post.clock.now, "short")  # refused
+    assert answer_with(browser, path, passkey()).location == "/enrol?done=1"
+    for _ in range(2):
+        set_password(browser, "/enrol", post.clock.now)
+    browser.post("/enrol", {"act": "greeting", "greeting": "blue"}, form_key=browser.form_key("/enrol"))
+    browser.post("/enrol", {"act": "remove"}, form_key=browser.form_key("/enrol"))
+    sign_in(Browser(app, "192.0.2.9"), passkey())
+    with post.store.read() as session:
+        (job,) = session.scalars(select(OutboxJob).where(OutboxJob.kind == JobKind.SIGN_IN)).all()
+        copy = session.get_one(Delivery, job.payload["delivery"])
+    assert copy.recipient == RECIPIENT
+    assert [one["what"] for one in job.payload["changes"]] == ["passkey", "password", "new-password", "removed"]
+    assert job.sealed is None
+    for secret in (RECIPIENT, PASSWORD, "argon2", "blue"):
+        assert secret not in json.dumps(job.payload)
 
 
 @pytest.mark.behaviour("P10")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, Page
 
 from restante.access import CodeWay
 from restante.settings import HostPort
 from tests.portal.authenticator import app_code
-from tests.portal.chromium import launched
+from tests.portal.chromium import Device, launched
 from tests.portal.conftest import Post, make_post, make_settings
 from tests.portal.server import PortalServer, free_port
 from tests.portal.test_browser import Visit
@@ -39,32 +38,6 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
     post.store.close()
 
 
-class Device:
-    """An authenticator of the device, which knows its user by the finger, or does not."""
-
-    def __init__(self, context: BrowserContext, page: Page) -> None:
-        self._session = context.new_cdp_session(page)
-        self._session.send("WebAuthn.enable")
-        options = {
-            "protocol": "ctap2",
-            "transport": "internal",
-            "hasResidentKey": True,
-            "hasUserVerification": True,
-            "isUserVerified": True,
-            "automaticPresenceSimulation": True,
-        }
-        self._id = self._session.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
-
-    def knows_its_user(self, *, known: bool) -> None:
-        self._session.send("WebAuthn.setUserVerified", {"authenticatorId": self._id, "isUserVerified": known})
-
-    def passkeys(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._session.send("WebAuthn.getCredentials", {"authenticatorId": self._id})[
-            "credentials"
-        ]
-        return found
-
-
 def open_message(office: Post, page: Page, recipient: str) -> None:
     link = office.waiting(code=True, recipients=(recipient,))
     assert link.code
@@ -84,7 +57,6 @@ def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office
     page = visit.page
     device = Device(context, page)
     open_message(office, page, recipient)
-    visit.look("enrol")
     device.knows_its_user(known=False)
     page.get_by_role("button", name="Set a passkey").click()
     page.get_by_role("alert").filter(has_text="The passkey was not used").wait_for()
@@ -94,7 +66,6 @@ def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office
     page.get_by_label("Greeting phrase").fill("blue elephant")
     page.get_by_role("button", name="Save").click()
     page.get_by_role("status").wait_for()
-    visit.look("ways")
     (made,) = device.passkeys()
     assert made["rpId"] == "localhost"
     assert made["isResidentCredential"]
@@ -102,11 +73,8 @@ def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office
     later = office.hold(recipients=(recipient,), sender="otto@clinic.example")[0]
     office.link(later, way=CodeWay.ENROLLED)
     visit.go("/inbox")
-    visit.look("sign-in")
     page.get_by_role("button", name="Sign in with a passkey").click()
     page.get_by_role("heading", name="Your messages").wait_for()
-    page.emulate_media(color_scheme="dark")
-    visit.look("inbox")
     page.get_by_role("listitem").filter(has_text="otto@clinic.example").get_by_role("button").click()
     page.get_by_role("heading", name="Ihr Befund").wait_for()
     assert office.state(later) == "opened"

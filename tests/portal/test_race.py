@@ -16,8 +16,8 @@ from restante.store.engine import Store
 from restante.vault import Opener
 from tests.portal.conftest import make_post, make_settings
 
-PROCESSES = 4
-THREADS = 16
+PROCESSES = 8
+THREADS = 8  # as many as a store keeps connections, or it would open new ones in every round
 ROUNDS = 200
 
 
@@ -55,7 +55,8 @@ def test_exactly_one_of_64_wins_200_times(database_url: str, tmp_path: Path) -> 
         token = post.waiting().token
         link_ids.append(links.find_live_link(post.store, token, now=post.clock()).link_id)
     private = read_credential(settings.credentials, Credential.VAULT)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # loaded once, not by each process
     barrier, results = context.Barrier(PROCESSES * THREADS), context.Queue()
     arguments = (database_url, private, link_ids, post.clock(), barrier, results)
     processes = [context.Process(target=_open_all, args=arguments) for _ in range(PROCESSES)]

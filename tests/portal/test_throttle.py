@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from restante.store import migrate, throttle
+from restante.store import throttle
 from restante.store.engine import Store
 from restante.store.models import Throttle
+from tests.migrated import upgrade
 
 NARROW = throttle.Limit("narrow", 5, 900)
 WIDE = throttle.Limit("wide", 30, 3600)
@@ -18,7 +19,7 @@ WIDE = throttle.Limit("wide", 30, 3600)
 
 @pytest.fixture
 def url(database_url: str, tmp_path: Path) -> str:
-    migrate.upgrade(database_url)
+    upgrade(database_url)
     return database_url
 
 

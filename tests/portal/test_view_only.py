@@ -144,14 +144,11 @@ def test_a_view_only_message_in_a_browser(chromium: Chromium, office: Post, sche
     assert page.evaluate("document.querySelector('img.logo').naturalWidth") > 0
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(255, 244, 232)", "dark": "rgb(32, 16, 24)"}[scheme]
-    visit.look("landing")
     page.locator("#number").fill(link.number)
     page.get_by_role("button", name="Open the message").click()
     page.frame_locator("iframe.letter").locator("svg.mark").wait_for()
-    visit.look("formatted")
     page.get_by_role("link", name="Show it as plain text").click()
     assert page.locator("svg.mark").bounding_box() == page.locator(".marked").bounding_box()
-    visit.look("text")
     page.emulate_media(media="print")
     assert not page.get_by_role("heading", name="Befund und Röntgenbild").is_visible()
     assert all(url.startswith((office.settings.portal.url, "data:")) for url in asked)

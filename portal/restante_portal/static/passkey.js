@@ -31,11 +31,20 @@
     return JSON.stringify({ id, rawId: id, type: credential.type, response });
   };
 
+  const made = (name, attributes, ...inside) => {
+    const element = document.createElement(name);
+    for (const each of Object.keys(attributes)) element.setAttribute(each, attributes[each]);
+    element.append(...inside);
+    return element;
+  };
+
   for (const form of document.querySelectorAll("form[data-passkey]")) {
-    const failed = form.querySelector("[data-failed]");
-    const button = form.querySelector("[data-with]");
-    form.querySelector("[data-without]").hidden = true;
-    button.hidden = false;
+    // Made here: a browser without scripts may also be one that shows what is hidden, as text browsers do.
+    const failed = made("p", { class: "problem", role: "alert", tabindex: "-1", "data-failed": "" });
+    failed.append(made("strong", {}, form.dataset.failedText), " ", form.dataset.failedHint);
+    failed.hidden = true;
+    const button = made("button", { type: "submit", class: "primary", "data-with": "" }, form.dataset.button);
+    form.querySelector("[data-without]").replaceWith(failed, button);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       failed.hidden = true;
@@ -46,8 +55,9 @@
         form.elements.answer.value = answered(credential);
         form.submit();
       } catch {
-        failed.hidden = false;
         button.disabled = false;
+        failed.hidden = false;
+        failed.focus();
       }
     });
   }

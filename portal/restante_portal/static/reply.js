@@ -1,15 +1,26 @@
 // Replying: sends the form as the browser would, and shows how far the files have come.
 "use strict";
 (() => {
+  const made = (name, attributes, ...inside) => {
+    const element = document.createElement(name);
+    for (const each of Object.keys(attributes)) element.setAttribute(each, attributes[each]);
+    element.append(...inside);
+    return element;
+  };
+
   const prepare = () => {
     const form = document.querySelector("form[data-upload]");
     if (!form || !window.DOMParser) return;
     const files = form.querySelector("input[type=file]");
-    const shown = form.querySelector("[data-progress]");
-    const failed = form.querySelector("[data-failed]");
+    // Made here: a browser without scripts may also be one that shows what is hidden, as text browsers do.
+    const { failedText, progressText } = form.dataset;
+    const bar = made("progress", { id: "progress", max: "1", value: "0" });
+    const shown = made("p", { "data-progress": "" }, made("label", { for: "progress" }, progressText), " ", bar);
+    const failed = made("p", { class: "problem", role: "alert", tabindex: "-1", "data-failed": "" }, failedText);
+    shown.hidden = failed.hidden = true;
+    form.querySelector(".buttons").before(failed, shown);
     // Not form.action: that is the buttons of this name.
     const target = new URL(form.getAttribute("action"), location.href).href;
-    const bar = shown.querySelector("progress");
 
     const show = (answer) => {
       const page = new DOMParser().parseFromString(answer, "text/html");
@@ -19,7 +30,7 @@
       document.title = page.title;
       prepare();
       main.tabIndex = -1;
-      main.focus();
+      (main.querySelector("[autofocus]") || main).focus();
       return true;
     };
 
