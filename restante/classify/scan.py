@@ -114,7 +114,7 @@ class Scanner:
             self._numbers.Compile()
 
     def candidates(self, text: bytes, least: Confidence) -> list[int]:
-        """Which patterns match somewhere in ``text``, but for the vague ones where those count for less than ``least``."""
+        """Which patterns match somewhere in ``text``; of the vague ones only where those may reach ``least``."""
         return (self._all if least is Confidence.LOW else self._telling).match(text)
 
     def vague(self, contexts: Collection[int]) -> frozenset[int]:
