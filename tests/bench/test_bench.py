@@ -46,6 +46,7 @@ def test_the_quick_run_counts_every_message_and_writes_table_and_json(tmp_path: 
     ]
 
 
+@pytest.mark.slow
 def test_the_portals_pages_answer_on_both_databases(tmp_path: Path) -> None:
     results = tmp_path / "bench-portal.json"
     done = subprocess.run(
