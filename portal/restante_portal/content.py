@@ -15,7 +15,7 @@ from flask import Response, abort, render_template, request
 
 from restante.store.blobs import BlobReader
 from restante.vault import DataKey
-from restante_portal import display, guard, ranges
+from restante_portal import archive, display, guard, ranges
 from restante_portal.context import Portal
 from restante_portal.reading import Index, Part
 from restante_portal.transfer import Measured, decoded_range, measure
@@ -81,6 +81,18 @@ def send_part(opened: Opened, number: int, tag: str) -> Response:
 def send_whole(opened: Opened, tag: str) -> Response:
     """The message exactly as it was sent."""
     return ranges.download(opened.reader.read, opened.reader.size, file_name="message.eml", tag=tag)
+
+
+def send_attachments(opened: Opened) -> Response:
+    """All attachments in one archive."""
+    parts = display.attachments(opened.index)
+    if not parts:
+        abort(404)
+    files = []
+    for part in parts:
+        size = opened.size_of(part)
+        files.append(archive.File(name_of(part), size, opened.decoded(part, 0, size)))
+    return archive.download(files, file_name="attachments.zip")
 
 
 _ENDINGS = {

@@ -12,12 +12,14 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import links, receipts
 from restante.store.openings import openings
-from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
+from restante_portal.content import Opened, send_attachments, send_body, send_part, send_whole, shown, summary_of
 from restante_portal.context import Portal, portal
 from restante_portal.pickup import held_secrets, set_secrets, window_id
 from restante_portal.watermark import Watermark
 
 blueprint = Blueprint("message", __name__)
+
+ALL_ATTACHMENTS = -1  # as the number of a part, for the sender's receipt
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,14 @@ def attachment(number: int) -> Response:
     here = portal()
     window = _taking(here)
     return _noted(here, window, number, send_part(_opened(here, window), number, _tag(here, window)))
+
+
+@blueprint.get("/message/attachments.zip")
+def attachments() -> Response:
+    """All attachments at once."""
+    here = portal()
+    window = _taking(here)
+    return _noted(here, window, ALL_ATTACHMENTS, send_attachments(_opened(here, window)))
 
 
 @blueprint.get("/message.eml")

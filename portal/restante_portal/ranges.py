@@ -26,7 +26,7 @@ def download(produce: Produce, size: int, *, file_name: str, tag: str) -> Respon
             refused.headers["Content-Range"] = f"bytes */{size}"
             return refused
         (start, end), status = wanted, 206
-    body = _begun(produce(start, end)) if request.method != "HEAD" else iter(())
+    body = begun(produce(start, end)) if request.method != "HEAD" else iter(())
     response = Response(body, status=status, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers["Content-Length"] = str(end - start)
     response.headers["Content-Disposition"] = disposition(file_name)
@@ -51,7 +51,8 @@ def _wanted_range(size: int, tag: str) -> tuple[int, int] | None:
     return asked.range_for_length(size) or (0, 0)
 
 
-def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """``pieces``, of which the first is drawn now: what raises there does so before the answer begins."""
     first = next(pieces, b"")
 
     def stream() -> Iterator[bytes]:

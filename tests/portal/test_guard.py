@@ -40,6 +40,7 @@ def _everywhere(browser: Browser, post: Post) -> list[Any]:
         "/message/body",
         "/message/body/2",
         "/message/attachments/4",
+        "/message/attachments.zip",
         "/message.eml",
         "/message/attachments/99",
     )
