@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flask import Response, request
-from zipstream import ZipStream
+from zipstream import ZipStream  # type: ignore[import-untyped]  # comes without types
 
 from restante_portal import ranges
 

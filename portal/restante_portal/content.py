@@ -85,7 +85,7 @@ def send_whole(opened: Opened, tag: str) -> Response:
 
 def send_attachments(opened: Opened) -> Response:
     """All attachments in one archive."""
-    parts = display.attachments(opened.index)
+    parts = list(display.attachments(opened.index))
     if not parts:
         abort(404)
     files = []
