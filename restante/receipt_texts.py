@@ -54,7 +54,12 @@ def _lost(one: Happened) -> str:
 
 
 def _reply_lost(one: Happened) -> str:
-    words = f': "{one.reply}"' if one.reply else ", since the message ended before it was sent."
+    if one.was:
+        return (
+            f"{one.recipient} replied to your message, which ended before it was certain that the reply was sent. "
+            "If you have no reply, ask for it in another way."
+        )
+    words = f': "{one.reply}"' if one.reply else "."
     return (
         f"{one.recipient} replied to your message, and the reply could not be brought to everybody whom it was for"
         f"{words} Ask for it in another way."

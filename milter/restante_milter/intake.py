@@ -187,8 +187,8 @@ class Intake:
             return ENCRYPTION_NEEDED
         now = time.time()
         if notice.job_id:
-            sign_in_notices.again_in_clear(self._store, notice.job_id, now=now)
-            return OK
+            again = sign_in_notices.again_in_clear(self._store, notice.job_id, now=now)
+            return OK if again else ENCRYPTION_NEEDED
         payload = {"deliveries": [notice.delivery_id], "clear": [notice.delivery_id], "cause": "later"}
         with self._store.write() as session:
             holding.queue_job(session, JobKind.NOTIFY, notice.message_id, payload, now)

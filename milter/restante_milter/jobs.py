@@ -166,9 +166,9 @@ class JobRunner:
         outbox.retry(self._store, job, error, due_at=now + pause, payload=payload)
 
     def _reply(self, job: Job) -> None:
-        left, error = self._replies.send(job)
-        if left:
-            self._later(job, error, {**job.payload, "recipients": left})
+        rest, error = self._replies.send(job)
+        if rest:
+            self._later(job, error, rest)
 
     # --- notices -------------------------------------------------------------------------------------------------
 

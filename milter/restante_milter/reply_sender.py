@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
@@ -41,15 +42,15 @@ class ReplySender:
         self._settings, self._store, self._opener = settings, store, opener
         self._secret, self._is_internal = route_secret, is_internal
 
-    def send(self, job: Job) -> tuple[list[str], str]:
-        """Send the reply; who is left to be tried again, and why.  Raises ``CannotOpen``.
+    def send(self, job: Job) -> tuple[dict[str, Any], str]:
+        """Send the reply; with whom the job goes on and what it remembers, and why.  Raises ``CannotOpen``.
 
-        With nobody left the job is done.
+        With nobody left the job is done, and there is no payload.
         """
         reply = replies.waiting(self._store, self._opener, job.payload["reply"])
         if reply is None:  # erased with the message meanwhile, or done before
             outbox.finish(self._store, job.id)
-            return [], ""
+            return {}, ""
         recipients: list[str] = job.payload["recipients"]
         here = [one for one in recipients if Address.parse(one).stays_here(self._is_internal)]
         away = [one for one in recipients if one not in here]
@@ -66,11 +67,13 @@ class ReplySender:
                 problem = str(answer)
         if refused:
             log.error("reply-refused", job=job.id, recipients=len(refused))
-        if not left:
-            lost = next(iter(refused.values()), "")
-            error = lost if len(refused) == len(recipients) else ""
-            replies.settle(self._store, job.id, job.payload["reply"], error=error, lost=lost, now=time.time())
-        return left, problem
+        lost: str = job.payload.get("lost", "") or next(iter(refused.values()), "")
+        reached = job.payload.get("reached", False) or len(refused) + len(left) < len(recipients)
+        if left:
+            return {**job.payload, "recipients": left, "lost": lost, "reached": reached}, problem
+        error = "" if reached else lost
+        replies.settle(self._store, job.id, job.payload["reply"], error=error, lost=lost, now=time.time())
+        return {}, ""
 
     def _submit(
         self, job: Job, reply: replies.Waiting, group: Sequence[str], requirement: Requirement | None
@@ -88,4 +91,5 @@ class ReplySender:
 
     def give_up(self, job: Job, error: str) -> None:
         """It was tried for long enough: the reply stays sealed until its message ends, and the job tells why."""
-        replies.settle(self._store, job.id, job.payload["reply"], error=error, lost=error, now=time.time())
+        lost = job.payload.get("lost", "") or error
+        replies.settle(self._store, job.id, job.payload["reply"], error=error, lost=lost, now=time.time())

@@ -86,8 +86,9 @@ def page(markup: str) -> Page:
     """Read ``markup``, which may be anything."""
     hidden: list[str] = []
     unseen: list[str] = []
-    source = markup
-    apart = _INLINE in markup
+    data = markup.encode("utf-8", "replace")
+    unusual = _UNUSUAL(data)
+    apart = (unusual and _LINED(data)) or _INLINE in markup
     if "<!--" in markup:
         # Nothing after the last end can match, and trying would take time quadratic in the openings.
         end = markup.rfind("-->") + 3
@@ -98,23 +99,19 @@ def page(markup: str) -> Page:
         hidden.append(markup.replace("<![CDATA[", "").replace("]]>", ""))
     if "rtl" in markup or "bidi-override" in markup:
         hidden += [text[::-1] for text in _REVERSED.findall(markup)]
-    styles = ""
-    if _STYLED(source.encode("utf-8", "replace")):
+    concealed = unusual and _CONCEALED(data)
+    classes: frozenset[str] = frozenset()
+    if _STYLED(data):
         markup, styles = _without_styles(markup)
         unseen.append(styles)
+        classes = _hiding_classes(styles) if concealed else classes
+    if concealed:
+        markup = _without_hidden(markup, classes, hidden, unseen)
     tags: list[str] = []
-    seen = _stripped(markup, tags)
-    # Where nothing was put aside all of it is in tags and styles.
-    telling = (source if hidden else "<".join(("", *tags, styles))).encode("utf-8", "replace")
-    if _UNUSUAL(telling):
-        apart = apart or _LINED(telling)
-        if _CONCEALED(telling):
-            markup = _without_hidden(markup, _hiding_classes(styles), hidden, unseen)
-            tags = []
-            seen = _stripped(markup, tags)
-    if hidden:
-        seen = "\n".join([seen, *[_stripped(one, tags) for one in hidden]])
+    seen = "\n".join([_stripped(one, tags) for one in (markup, *hidden)])
+    # A short one has no attribute that says anything; its name may be a word that a value stands near.
     unseen += [f"<{tag}>" for tag in tags if len(tag) > _PLAIN_TAG]
+    unseen += [f"<{tag}>" for tag in dict.fromkeys(tags) if len(tag) <= _PLAIN_TAG]
     if _INLINE in seen:
         apart = apart or _joins_words(seen)
         seen = seen.replace(_INLINE, "")

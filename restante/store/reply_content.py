@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from restante.store.engine import new_id
 from restante.store.models import Blob, Delivery, Reply, ReplyFile, ReplyState
 from restante.vault import DataKey, Sealer
 
+_ANSWER = re.compile(r"[45][0-9]{2}[ -]")  # how a mail server's words begin (RFC 5321, section 4.2)
 _WITH_CONTENT = (ReplyState.DRAFT, ReplyState.QUEUED, ReplyState.FAILED)
 _KEY, _ABOUT = "reply-key", "reply-file"
 
@@ -134,9 +136,14 @@ def erase_replies(session: Session, delivery_id: str, message_id: str, *, now: f
 
 
 def tell_lost(session: Session, reply: Reply, why: str, *, now: float) -> None:
-    """Have the sender of the message told that ``reply`` did not come; ``why`` in a mail server's words."""
+    """Have the sender of the message told that ``reply`` did not come; ``why`` is empty where its message ended first.
+
+    Of what went wrong only a mail server's words are told.
+    """
     message_id = session.get_one(Delivery, reply.delivery_id).message_id
-    receipts.note(session, Receipt.REPLY_LOST, message_id, reply.delivery_id, now, occasion=reply.id, reply=why[:200])
+    words = " ".join("".join(c if c.isprintable() else " " for c in why).split())[:200]
+    detail = {"reply": words if _ANSWER.match(words) else "", "was": "" if why else "ended"}
+    receipts.note(session, Receipt.REPLY_LOST, message_id, reply.delivery_id, now, occasion=reply.id, **detail)
 
 
 def _forget_blob(session: Session, row: ReplyFile) -> None:

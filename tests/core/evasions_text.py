@@ -249,6 +249,8 @@ TEXT: tuple[tuple[str, Wrap, str], ...] = (
     ("HTML, inside a comment", page(lambda t: f"<!-- {t} -->"), ""),
     ("HTML, conditional comment with tags", page(lambda t: f"<!--[if mso]>{tags(t)}<![endif]-->"), ""),
     ("HTML, hidden noise", page(noise('<span style="display:none">9x9</span>')), ""),
+    ("HTML, noise hidden by a bare attribute", page(noise("<span hidden>9x9</span>")), ""),
+    ("HTML, noise hidden by an attribute in a line of its own", page(noise("<span\nhidden>9x9</span>")), ""),
     (
         "HTML, noise hidden by a class",
         page(lambda t: "<style>.q{display:none}</style>" + noise('<i class="q">9x9</i>')(t)),

@@ -50,6 +50,22 @@ def test_shows_at_most_the_last_four_characters(detector: str, text: str, _confi
 
 
 @pytest.mark.behaviour("C1")
+@pytest.mark.parametrize(
+    ("markup", "detector"),
+    [
+        ('<row id="1234567890123"><npi>1234567893</npi></row>', "health-us-npi"),
+        ("<cpf>52998224725</cpf>", "id-br-cpf"),
+        ("<p><pesel>44051401359</pesel></p>", "id-pl-pesel"),
+    ],
+)
+def test_the_name_of_a_tag_is_a_context_word(markup: str, detector: str) -> None:
+    message = f"Subject: x\r\nContent-Type: text/html\r\n\r\n{markup}\r\n".encode()
+    for least in (LOW, MEDIUM):
+        found = Classifier(Policy.default(), least=least).classify(io.BytesIO(message)).findings
+        assert {one.confidence for one in found if one.detector == detector} == {HIGH}
+
+
+@pytest.mark.behaviour("C1")
 @pytest.mark.parametrize(("distance", "confidence"), [(200, HIGH), (290, HIGH), (310, LOW), (2000, LOW)])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_context_word_counts_within_300_characters(distance: int, confidence: Confidence, *, after: bool) -> None:

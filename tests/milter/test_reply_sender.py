@@ -160,6 +160,8 @@ def test_what_cannot_be_sent_is_kept_sealed_until_the_message_ends(tmp_path: Pat
     assert job.last_error
     told = told_of_loss(office)
     assert "could not be brought" in told
+    assert ("550 5.1.1" in told) == (why == "refused")
+    assert "127.0.0.1" not in told
     assert "bob@x.example" in told
     holding.recall(office.holder.store, delivery_id, actor="sender", now=time.time())
     assert state(office) == ReplyState.ERASED
@@ -178,7 +180,7 @@ def test_a_reply_whose_message_ended_is_not_sent(office: Office) -> None:
         mta.stop()
     assert [mail for _, mail in office.mailbox.mails if mail["Subject"] == "Re: results"] == []
     assert readable(office) == []
-    assert "ended before it was sent" in told_of_loss(office)
+    assert "ended before it was certain" in told_of_loss(office)
 
 
 @pytest.mark.behaviour("P8")
@@ -192,6 +194,33 @@ def test_a_reply_that_is_too_large_is_given_up_at_once_and_the_sender_told(offic
         mta.stop()
     assert state(office) == ReplyState.FAILED
     assert "552 5.3.4 Message size exceeds fixed limit" in told_of_loss(office)
+
+
+@pytest.mark.behaviour("P8")
+@pytest.mark.parametrize("refused", ["here", "away"])
+def test_what_was_refused_is_remembered_until_everybody_was_tried(office: Office, refused: str) -> None:
+    """One recipient gets an answer at once, the other only when the way to it is open again."""
+    queue_reply(office, "ann@site.example", "out@elsewhere.example")
+    settings = office.runner._settings
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = HostPort("127.0.0.1", probe.getsockname()[1])
+    closed = settings.model_copy(update={"worker": settings.worker.model_copy(update={"reinject_tls": nobody})})
+    ordinary = office.runner._replies
+    office.runner._replies = ReplySender(
+        closed, office.holder.store, office.holder.keys.worker_opener, SECRET, {"site.example"}.__contains__
+    )
+    office.mailbox.refused.add("ann@site.example" if refused == "here" else "out@elsewhere.example")
+    mta = office.up()
+    try:
+        office.run()
+        assert state(office) == ReplyState.QUEUED
+        office.runner._replies = ordinary
+        office.run()
+    finally:
+        mta.stop()
+    assert state(office) == ReplyState.SENT
+    assert "550 5.1.1 no such user" in told_of_loss(office)
 
 
 @pytest.mark.behaviour("P8")

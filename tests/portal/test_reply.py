@@ -78,7 +78,7 @@ class Place:
             for job_id in due:
                 job = outbox.lease(self.post.store, job_id, now=self.post.clock())
                 if job is not None and job.kind == JobKind.REPLY:
-                    assert sender.send(job) == ([], "")
+                    assert sender.send(job) == ({}, "")
                 else:
                     outbox.finish(self.post.store, job_id)
 
