@@ -12,13 +12,11 @@ import re2
 
 from restante.classify.detector import EDGE, Detector, Form
 from restante.classify.finding import Confidence
+from restante.classify.text import UNANCHORED
 
 # RE2's own matching function: the wrapper around it costs more than a search in a short text.  No pattern has groups,
 # so that it never needs more than RE2's automata.
 Match = Callable[[Any, bytes, int, int], list[tuple[int, int]]]
-
-
-UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,13 @@ class Prefilter:
     that match often do so in ever new combinations, each a state of its own: these do not belong in here.
     """
 
-    def __init__(self, numbered: Iterable[tuple[int, Pattern]]) -> None:
+    def __init__(self, numbered: Iterable[tuple[int, str]], *, at_start: bool = False) -> None:
+        """``at_start`` asks which match where the text begins, and not anywhere."""
         self._numbers: list[int] = []
-        self._set = re2.Set.SearchSet(options())
+        self._set = (re2.Set.MatchSet if at_start else re2.Set.SearchSet)(options())
         for number, pattern in numbered:
             self._numbers.append(number)
-            self._set.Add(pattern.form.pattern)
+            self._set.Add(pattern)
         if self._numbers:
             self._set.Compile()
 

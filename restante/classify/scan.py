@@ -15,8 +15,9 @@ from restante.classify.detector import Detector, Form, Proof, Surroundings
 from restante.classify.dictionary import Dictionary
 from restante.classify.finding import Confidence
 from restante.classify.nearby import CONTEXT, Nearby
-from restante.classify.pattern import UNANCHORED, Entry, Pattern, Prefilter, askers, options
+from restante.classify.pattern import Entry, Pattern, Prefilter, askers
 from restante.classify.tables import DictionaryTable, Lexicon
+from restante.classify.text import UNANCHORED
 from restante.classify.vocabulary import Reading, Vocabulary
 
 MARGIN = 2048  # bytes either side that a match at the edge of a window may need: match and context, as UTF-8
@@ -102,16 +103,13 @@ class Scanner:
                 entries.append(Entry(detector, form.alone, context))
         self.patterns = tuple(Pattern(form, tuple(entries)) for form, entries in asked.values())
         self.sure, self.needy = askers(self.patterns)
-        self._all = Prefilter(enumerate(self.patterns))
+        forms = [pattern.form.pattern for pattern in self.patterns]
+        self._all = Prefilter(enumerate(forms))
         vague = {index for index, one in enumerate(self.patterns) if one.vague} - self.sure[Confidence.MEDIUM].keys()
         self._vague = {context: whose & vague for context, whose in self.needy.items() if whose & vague}
-        self._telling = Prefilter((index, one) for index, one in enumerate(self.patterns) if index not in vague)
-        self._numbers_of = [index for index, pattern in enumerate(self.patterns) if pattern.number_led]
-        self._numbers = re2.Set.MatchSet(options())
-        for index in self._numbers_of:
-            self._numbers.Add(self.patterns[index].body)
-        if self._numbers_of:
-            self._numbers.Compile()
+        self._telling = Prefilter((index, form) for index, form in enumerate(forms) if index not in vague)
+        led = ((index, pattern.body) for index, pattern in enumerate(self.patterns) if pattern.number_led)
+        self._numbers = Prefilter(led, at_start=True)
 
     def candidates(self, text: bytes, least: Confidence) -> list[int]:
         """Which patterns match somewhere in ``text``; of the vague ones only where those may reach ``least``."""
@@ -174,8 +172,7 @@ class Scanner:
 
     def at_number(self, text: bytes, begin: int) -> list[int]:
         """The patterns that match where a number begins."""
-        found = self._numbers.Match(text[begin : begin + MAX_NUMBER])
-        return [self._numbers_of[number] for number in found] if found else []
+        return self._numbers.match(text[begin : begin + MAX_NUMBER])
 
     def stop_of(self, index: int, text: bytes, begin: int) -> int:
         """Where the match of pattern ``index`` that begins at ``begin`` ends."""

@@ -14,7 +14,7 @@ from functools import cache
 
 import re2
 
-_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
+UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
 
 
 def occurs(pattern: bytes) -> Callable[[bytes], bool]:
@@ -25,7 +25,7 @@ def occurs(pattern: bytes) -> Callable[[bytes], bool]:
     locate = re2.compile(pattern)._regexp.Match  # noqa: SLF001
 
     def found(text: bytes) -> bool:
-        return bool(locate(_UNANCHORED, text, 0, len(text))[0][0] >= 0)
+        return bool(locate(UNANCHORED, text, 0, len(text))[0][0] >= 0)
 
     return found
 

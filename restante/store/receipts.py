@@ -50,6 +50,11 @@ def _first(session: Session, event: Receipt, delivery_id: str, occasion: str, no
     return connection.execute(_NOTE[connection.dialect.name], row).first() is not None
 
 
+def in_one_line(words: str) -> str:
+    """A mail server's words as they may stand in a text: printable, with single spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())
+
+
 def note(
     session: Session,
     event: Receipt,

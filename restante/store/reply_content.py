@@ -141,7 +141,7 @@ def tell_lost(session: Session, reply: Reply, why: str, *, now: float) -> None:
     Of what went wrong only a mail server's words are told.
     """
     message_id = session.get_one(Delivery, reply.delivery_id).message_id
-    words = " ".join("".join(c if c.isprintable() else " " for c in why).split())[:200]
+    words = receipts.in_one_line(why)[:200]
     detail = {"reply": words if _ANSWER.match(words) else "", "was": "" if why else "ended"}
     receipts.note(session, Receipt.REPLY_LOST, message_id, reply.delivery_id, now, occasion=reply.id, **detail)
 

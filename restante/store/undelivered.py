@@ -45,7 +45,7 @@ def note(session: Session, lost: LostNotice, now: float, *, proved_for: str = ""
     _, delivery_id, message_id, recipient = row
     if not _is_meant(lost, delivery_id, recipient, proved_for):
         return False
-    detail = {"status": lost.status, "reply": _plain(lost.reply)}
+    detail = {"status": lost.status, "reply": receipts.in_one_line(lost.reply)[:REPLY_CAP]}
     if not receipts.note(session, Receipt.NOTICE_LOST, message_id, delivery_id, now, occasion=lost.link_id, **detail):
         return False
     audit.record(
@@ -66,7 +66,7 @@ def _note_about_sign_in(session: Session, lost: LostNotice, now: float, proved_f
         return False
     audit.record(session, now, "worker", SIGN_IN_BOUNCED, **ids, status=lost.status, job=lost.link_id)
     if delivery.state in PICKABLE:
-        detail = {"status": lost.status, "reply": _plain(lost.reply), "about": "sign-in"}
+        detail = {"status": lost.status, "reply": receipts.in_one_line(lost.reply)[:REPLY_CAP], "about": "sign-in"}
         receipts.note(
             session, Receipt.NOTICE_LOST, delivery.message_id, delivery.id, now, occasion=lost.link_id, **detail
         )
@@ -75,7 +75,3 @@ def _note_about_sign_in(session: Session, lost: LostNotice, now: float, proved_f
 
 def _is_meant(lost: LostNotice, delivery_id: str, recipient: str, proved_for: str) -> bool:
     return delivery_id == proved_for if proved_for else recipient.lower() == lost.recipient.lower()
-
-
-def _plain(reply: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in reply).split())[:REPLY_CAP]
