@@ -54,6 +54,18 @@ def queue_reply(office: Office, *recipients: str) -> str:
     return delivery_id
 
 
+def without_way_out(office: Office) -> ReplySender:
+    """What sends replies where nobody listens on the way to other sites."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = HostPort("127.0.0.1", probe.getsockname()[1])
+    settings = office.runner._settings
+    closed = settings.model_copy(update={"worker": settings.worker.model_copy(update={"reinject_tls": nobody})})
+    return ReplySender(
+        closed, office.holder.store, office.holder.keys.worker_opener, SECRET, {"site.example"}.__contains__
+    )
+
+
 def state(office: Office) -> str:
     with office.holder.store.read() as session:
         return session.scalars(select(Reply.state)).one()
@@ -117,16 +129,9 @@ def test_a_sender_elsewhere_is_reached_under_mandatory_tls_alone(office: Office)
 @pytest.mark.behaviour("P8")
 def test_who_has_it_does_not_get_it_again(office: Office) -> None:
     queue_reply(office, "ann@site.example", "out@elsewhere.example")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = HostPort("127.0.0.1", probe.getsockname()[1])
-    runner, settings = office.runner, office.runner._settings
-    worker = settings.worker.model_copy(update={"reinject_tls": nobody})
-    closed = settings.model_copy(update={"worker": worker})
+    runner = office.runner
     ordinary = runner._replies
-    runner._replies = ReplySender(
-        closed, office.holder.store, office.holder.keys.worker_opener, SECRET, {"site.example"}.__contains__
-    )
+    runner._replies = without_way_out(office)
     mta = office.up()
     try:
         office.run()
@@ -201,15 +206,8 @@ def test_a_reply_that_is_too_large_is_given_up_at_once_and_the_sender_told(offic
 def test_what_was_refused_is_remembered_until_everybody_was_tried(office: Office, refused: str) -> None:
     """One recipient gets an answer at once, the other only when the way to it is open again."""
     queue_reply(office, "ann@site.example", "out@elsewhere.example")
-    settings = office.runner._settings
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = HostPort("127.0.0.1", probe.getsockname()[1])
-    closed = settings.model_copy(update={"worker": settings.worker.model_copy(update={"reinject_tls": nobody})})
     ordinary = office.runner._replies
-    office.runner._replies = ReplySender(
-        closed, office.holder.store, office.holder.keys.worker_opener, SECRET, {"site.example"}.__contains__
-    )
+    office.runner._replies = without_way_out(office)
     office.mailbox.refused.add("ann@site.example" if refused == "here" else "out@elsewhere.example")
     mta = office.up()
     try:
