@@ -175,7 +175,8 @@ def test_thousands_of_messages_in_an_archive_take_few_descriptors(classifier: Cl
         result = classifier.classify(source)
     assert len(cards(result)) == 150
     assert len(seen) <= 2
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # What a test before left to the collector of garbage may be closed meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_ten_thousand_members_take_bounded_time() -> None:

@@ -39,8 +39,9 @@ THREADS = 4
 # Of a segment of 1 MiB a thread has what the database sent (as text that is twice as much), the bytes made of it, a
 # chunk of them decrypted and decoded, and what the allocator keeps of the segment before.
 SEGMENT_COPIES = 6
-# What the allocator keeps differs by a few MiB from time to time; every kept answer would keep its segment of 1 MiB.
-LEAST = 6
+# What the allocator keeps differs by some MiB from time to time (7 were seen).  Were every cut answer kept with its
+# segment of 1 MiB, the least of the last third would be about 33 above that of the first in each of two workers.
+LEAST = 16
 ATTACHMENT = "/message/attachments/2"
 HEAD = (
     b"Subject: Aufnahmen\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n"
