@@ -182,11 +182,14 @@ class RingSettings(_Frozen):
 class PortalSettings(_Frozen):
     """The portal service.  ``url`` is the address in notices; links are never built from a request.
 
+    ``files_url`` is another address of the same service, with a host of its own, at which files of messages are
+    downloaded: nothing that a sender attached then comes from the origin that has the portal's pages and cookies.
     ``reply_max_bytes`` bounds the files of a reply together, which are larger by two fifths as mail; the default fits
     into Postfix's own ``message_size_limit``.  ``clamd`` looks at them: ``unix:/PATH`` or a loopback endpoint.
     """
 
     url: str
+    files_url: str = ""
     listen: Endpoint = HostPort("127.0.0.1", 8080)
     workers: int = Field(default=2, ge=1, le=64)
     threads: int = Field(default=4, ge=1, le=64)
@@ -196,7 +199,7 @@ class PortalSettings(_Frozen):
     reply_max_bytes: int = Field(default=7_000_000, ge=65_536, le=104_857_600)
     clamd: Annotated[Path | HostPort | None, BeforeValidator(_clamd)] = None
 
-    @field_validator("url")
+    @field_validator("url", "files_url")
     @classmethod
     def _https(cls, value: str) -> str:
         parts = urlsplit(value)
@@ -205,6 +208,16 @@ class PortalSettings(_Frozen):
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1"}):
             raise ValueError("must begin with https:// (http:// only for localhost)")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _files_elsewhere(self) -> Self:
+        if self.files_url:
+            here, there = urlsplit(self.url), urlsplit(self.files_url)
+            if here.hostname == there.hostname:
+                raise ValueError("files_url must have another host than url: cookies do not tell ports apart")
+            if here.scheme != there.scheme:
+                raise ValueError("files_url must begin as url does, with https://")
+        return self
 
 
 def _chosen(value: Receipt) -> Receipt:

@@ -22,6 +22,7 @@ from restante_portal import (
     context,
     enrolling,
     explaining,
+    files,
     guard,
     inbox,
     language,
@@ -95,6 +96,7 @@ def create_app(settings: Settings, *, store: Store | None = None, clock: Callabl
         signin.blueprint,
         review.blueprint,
         explaining.blueprint,
+        files.blueprint,
     ):
         app.register_blueprint(blueprint)
     _plain_routes(app, here.store)

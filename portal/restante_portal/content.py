@@ -21,6 +21,9 @@ from restante_portal.reading import Index, Part
 from restante_portal.transfer import Measured, decoded_range, measure
 from restante_portal.watermark import Watermark
 
+WHOLE, ALL_ATTACHMENTS = 0, -1
+"""As the number of a part: the message as it was sent, and an archive of its attachments."""
+
 SHORT_HTML = 1500  # without a script nothing knows how high a frame must be; this is the guess
 
 
@@ -70,24 +73,30 @@ def summary_of(note: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def send_part(opened: Opened, number: int, tag: str) -> Response:
-    """An attachment as a resumable download."""
+def require(opened: Opened, number: int) -> None:
+    """404 where there is nothing to send as part ``number``."""
+    if number > 0:
+        opened.part(number)
+    elif number == ALL_ATTACHMENTS and not any(True for _ in display.attachments(opened.index)):
+        abort(404)
+
+
+def send(opened: Opened, number: int, tag: str) -> Response:
+    """Part ``number`` as a download, resumable but for an archive; ``tag`` names the content, or 404."""
+    require(opened, number)
+    guard.as_file()
+    if number == ALL_ATTACHMENTS:
+        return _archive(opened)
+    if number == WHOLE:
+        return ranges.download(opened.reader.read, opened.reader.size, file_name="message.eml", tag=tag)
     part = opened.part(number)
     return ranges.download(
         partial(opened.decoded, part), opened.size_of(part), file_name=name_of(part), tag=f"{tag}-{number}"
     )
 
 
-def send_whole(opened: Opened, tag: str) -> Response:
-    """The message exactly as it was sent."""
-    return ranges.download(opened.reader.read, opened.reader.size, file_name="message.eml", tag=tag)
-
-
-def send_attachments(opened: Opened) -> Response:
-    """All attachments in one archive."""
+def _archive(opened: Opened) -> Response:
     parts = list(display.attachments(opened.index))
-    if not parts:
-        abort(404)
     files = []
     for part in parts:
         size = opened.size_of(part)

@@ -14,7 +14,12 @@ MOST = 8
 
 def public_name(secret: str) -> str:
     """A name for what ``secret`` opens that may stand in an address: it opens nothing without the cookie."""
-    return token_hash(secret)[:8].hex()
+    return name_of(token_hash(secret))
+
+
+def name_of(secret_hash: bytes) -> str:
+    """The same name by what is stored of the secret."""
+    return secret_hash[:8].hex()
 
 
 def held(here: Portal, cookie: str) -> list[str]:

@@ -23,10 +23,13 @@ FRAME_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self';"
     " base-uri 'none'; sandbox"
 )
+FILE_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
 SCRIPT_POLICY = f"{PAGE_POLICY}; script-src 'self'"
 UPLOAD_POLICY = f"{SCRIPT_POLICY}; connect-src 'self'"
 RETRY_SECONDS = 30
+FILES = "files.fetch"
+_BESIDE_FILES = frozenset({FILES, "static", "branding.colours", "branding.logo", "branding.logo_dark"})
 
 _ALWAYS = {
     "Referrer-Policy": "no-referrer",
@@ -57,6 +60,11 @@ def as_frame() -> None:
     g.restante_frame = True
 
 
+def as_file() -> None:
+    """The current answer is a file of a message: a browser that showed it all the same would run and load nothing."""
+    g.restante_file = True
+
+
 def as_picture() -> None:
     """The current answer is a picture of the operator's: opened by itself, it runs and loads nothing."""
     g.restante_picture = True
@@ -78,13 +86,27 @@ def with_upload() -> None:
 
 
 def _right_host() -> None:
-    """Another Host than the settings' is refused: a page of ours under a stranger's name is a stranger's page."""
+    """Another Host than the settings' is refused: a page of ours under a stranger's name is a stranger's page.
+
+    Under the name that is for files there are files, and what an error page shows.
+    """
     if request.endpoint == "health":
         return
-    expected = urlsplit(portal().settings.portal.url)
-    ours = _with_port(expected.netloc, expected.scheme)
-    if _with_port(request.environ.get("HTTP_HOST", ""), expected.scheme) != ours:
+    settings = portal().settings.portal
+    named = _with_port(request.environ.get("HTTP_HOST", ""), urlsplit(settings.url).scheme)
+    if named == _host_of(settings.url):
+        wrong = request.endpoint == FILES
+    elif settings.files_url and named == _host_of(settings.files_url):
+        wrong = request.endpoint is not None and request.endpoint not in _BESIDE_FILES
+    else:
         abort(400, "host")
+    if wrong:
+        abort(404)
+
+
+def _host_of(url: str) -> str:
+    parts = urlsplit(url)
+    return _with_port(parts.netloc, parts.scheme)
 
 
 def _with_port(host: str, scheme: str) -> str:
@@ -97,9 +119,7 @@ def _headers(response: Response) -> Response:
     for name, value in _ALWAYS.items():
         response.headers[name] = value
     framed = g.get("restante_frame", False) and response.status_code == 200
-    page_policy = g.get("restante_page_policy", PAGE_POLICY)
-    policy = PICTURE_POLICY if g.get("restante_picture", False) else page_policy
-    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else policy
+    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else _policy(response)
     response.headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
     shared = request.endpoint == "static" or g.get("restante_public", False)
     public = shared and response.status_code == 200
@@ -107,6 +127,14 @@ def _headers(response: Response) -> Response:
     if portal().https:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     return response
+
+
+def _policy(response: Response) -> str:
+    if g.get("restante_picture", False):
+        return PICTURE_POLICY
+    if g.get("restante_file", False) and response.status_code < 300:
+        return FILE_POLICY
+    return str(g.get("restante_page_policy", PAGE_POLICY))
 
 
 def _page(status: int, *, reason: str = "") -> Response:

@@ -12,14 +12,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import links, receipts
 from restante.store.openings import openings
-from restante_portal.content import Opened, send_attachments, send_body, send_part, send_whole, shown, summary_of
+from restante_portal import tickets
+from restante_portal.content import ALL_ATTACHMENTS, WHOLE, Opened, require, send, send_body, shown, summary_of
 from restante_portal.context import Portal, portal
 from restante_portal.pickup import held_secrets, set_secrets, window_id
 from restante_portal.watermark import Watermark
 
 blueprint = Blueprint("message", __name__)
-
-ALL_ATTACHMENTS = -1  # as the number of a part, for the sender's receipt
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,6 @@ def require_window(here: Portal) -> _Window:
     if window is None:
         abort(403, "window")
     g.restante_window = window_id(window.secret)
-    return window
-
-
-def _taking(here: Portal) -> _Window:
-    """This browser's window, for what leaves for the recipient's disk; 404 where that may only be read."""
-    window = require_window(here)
-    if window.pickup.view_only:
-        abort(404)
     return window
 
 
@@ -96,41 +87,54 @@ def body(number: int = 0) -> Response:
 
 
 @blueprint.get("/message/attachments/<int:number>")
-def attachment(number: int) -> Response:
+def attachment(number: int) -> BaseResponse:
     """One attachment, decoded, byte by byte as the sender attached it."""
-    here = portal()
-    window = _taking(here)
-    return _noted(here, window, number, send_part(_opened(here, window), number, _tag(here, window)))
+    if number < 1:
+        abort(404)
+    return _take(number)
 
 
 @blueprint.get("/message/attachments.zip")
-def attachments() -> Response:
+def attachments() -> BaseResponse:
     """All attachments at once."""
-    here = portal()
-    window = _taking(here)
-    return _noted(here, window, ALL_ATTACHMENTS, send_attachments(_opened(here, window)))
+    return _take(ALL_ATTACHMENTS)
 
 
 @blueprint.get("/message.eml")
-def save() -> Response:
+def save() -> BaseResponse:
     """The whole message, byte by byte as it was sent."""
+    return _take(WHOLE)
+
+
+def _take(part: int) -> BaseResponse:
     here = portal()
-    window = _taking(here)
-    return _noted(here, window, 0, send_whole(_opened(here, window), _tag(here, window)))
+    window = require_window(here)
+    if here.settings.portal.files_url:
+        # What there is not, or cannot be read, is told on a page of ours.
+        require(_taking(here, window.pickup), part)
+        return tickets.to_files(here, window.secret, part)
+    return send_file(here, window.pickup, part, window=window_id(window.secret))
 
 
-def _noted(here: Portal, window: _Window, part: int, answer: Response) -> Response:
-    """Let the sender know that the recipient begins to take a part; not of what only resumes or asks for the size."""
+def _taking(here: Portal, pickup: links.Pickup) -> Opened:
+    """The content, for what leaves for the recipient's disk; 404 where that may only be read."""
+    if pickup.view_only:
+        abort(404)
+    return Opened.of(here, pickup.key, pickup.size)
+
+
+def send_file(here: Portal, pickup: links.Pickup, part: int, *, window: str) -> Response:
+    """Part ``part`` of the message in the pickup window that is called ``window``.
+
+    Its tag (RFC 9110, section 8.8.3) is the same in a later window, where a download can be resumed.  The sender is let
+    know that the recipient begins to take a part; not of what only resumes or asks for the size.
+    """
+    answer = send(_taking(here, pickup), part, here.derive("tag", pickup.delivery_id)[:22])
     begins = answer.status_code == 200 or answer.headers.get("Content-Range", "").startswith("bytes 0-")
     if request.method == "GET" and begins:
-        pickup, name = window.pickup, window_id(window.secret)
-        receipts.downloaded(here.store, pickup.message_id, pickup.delivery_id, window=name, part=part, now=here.clock())
+        moment = here.clock()
+        receipts.downloaded(here.store, pickup.message_id, pickup.delivery_id, window=window, part=part, now=moment)
     return answer
-
-
-def _tag(here: Portal, window: _Window) -> str:
-    """Names the content (RFC 9110, section 8.8.3): the same in a later window, where a download can be resumed."""
-    return here.derive("tag", window.pickup.delivery_id)[:22]
 
 
 @blueprint.post("/message/close")

@@ -23,9 +23,10 @@ from restante.store.delivered import of_message
 from restante.store.freezing import NotFrozen, lift
 from restante.store.models import DeliveryState
 from restante.vault import CannotOpen, DataKey
-from restante_portal.content import Opened, send_body, send_part, send_whole, shown, summary_of
+from restante_portal import tickets
+from restante_portal.content import WHOLE, Opened, require, send, send_body, shown, summary_of
 from restante_portal.context import Portal, one_line, portal
-from restante_portal.signin import current, signed_in_only
+from restante_portal.signin import current, session_secret, signed_in_only
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin")
 
@@ -206,16 +207,31 @@ def body(delivery_id: str, number: int) -> Response:
 
 @blueprint.get("/messages/<delivery_id>/attachments/<int:number>")
 @signed_in_only
-def attachment(delivery_id: str, number: int) -> Response:
+def attachment(delivery_id: str, number: int) -> BaseResponse:
     """One attachment, for a reviewer."""
-    return send_part(_opened(portal(), delivery_id, taking=number), number, delivery_id)
+    if number < 1:
+        abort(404)
+    return _take(delivery_id, number)
 
 
 @blueprint.get("/messages/<delivery_id>/message.eml")
 @signed_in_only
-def save(delivery_id: str) -> Response:
+def save(delivery_id: str) -> BaseResponse:
     """The whole message, for a reviewer."""
-    return send_whole(_opened(portal(), delivery_id, taking=0), delivery_id)
+    return _take(delivery_id, WHOLE)
+
+
+def _take(delivery_id: str, part: int) -> BaseResponse:
+    here = portal()
+    if here.settings.portal.files_url:
+        require(_opened(here, delivery_id), part)
+        return tickets.to_files(here, session_secret(here), part, reviewed=delivery_id)
+    return send_file(here, delivery_id, part)
+
+
+def send_file(here: Portal, delivery_id: str, part: int) -> Response:
+    """Part ``part``, which leaves for the disk of the reviewer who is signed in."""
+    return send(_opened(here, delivery_id, taking=part), part, delivery_id)
 
 
 Act = Callable[[Portal, str], bool | None]

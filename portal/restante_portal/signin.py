@@ -43,10 +43,15 @@ def current() -> admins.SignedIn:
 def is_signed_in(here: Portal) -> bool:
     """Whether this request comes from an administrator."""
     try:
-        admins.signed_in(here.store, request.cookies.get(here.cookie_name(_COOKIE), ""), now=here.clock())
+        admins.signed_in(here.store, session_secret(here), now=here.clock())
     except admins.NotSignedIn:
         return False
     return True
+
+
+def session_secret(here: Portal) -> str:
+    """The secret of an administrator's session that this browser has, or an empty string."""
+    return request.cookies.get(here.cookie_name(_COOKIE), "")
 
 
 def signed_in_only(view: Callable[_P, _R]) -> Callable[_P, _R | BaseResponse]:
@@ -55,9 +60,8 @@ def signed_in_only(view: Callable[_P, _R]) -> Callable[_P, _R | BaseResponse]:
     @wraps(view)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R | BaseResponse:
         here = portal()
-        secret = request.cookies.get(here.cookie_name(_COOKIE), "")
         try:
-            g.restante_admin = admins.signed_in(here.store, secret, now=here.clock())
+            g.restante_admin = admins.signed_in(here.store, session_secret(here), now=here.clock())
         except admins.NotSignedIn:
             return redirect(url_for("signin.form"), 303)
         return view(*args, **kwargs)

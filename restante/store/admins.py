@@ -108,12 +108,17 @@ def sign_in(store: Store, name: str, password: str, *, session_seconds: float, n
 
 def signed_in(store: Store, secret: str, *, now: float) -> SignedIn:
     """Who the session secret belongs to.  Raises :class:`NotSignedIn`."""
+    return session_of(store, token_hash(secret), now=now)
+
+
+def session_of(store: Store, secret_hash: bytes, *, now: float) -> SignedIn:
+    """The same by what is stored of the secret."""
     with store.read() as session:
         row = session.execute(
             select(AdminSession, Administrator)
             .join(Administrator, Administrator.id == AdminSession.administrator_id)
             .where(
-                AdminSession.secret_hash == token_hash(secret),
+                AdminSession.secret_hash == secret_hash,
                 AdminSession.ends_at > now,
                 Administrator.disabled_at.is_(None),
             )

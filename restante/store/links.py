@@ -376,9 +376,18 @@ def find_pickup(
 
     Raises :class:`NoPickup`, also after expiry or recall, and ``CannotOpen``.
     """
+    return pickup_of(
+        store, vault, token_hash(secret), now=now, late_seconds=late_seconds, window_seconds=window_seconds
+    )
+
+
+def pickup_of(
+    store: Store, vault: Opener, secret_hash: bytes, *, now: float, late_seconds: float = 0, window_seconds: float = 0
+) -> Pickup:
+    """The same by what is stored of the cookie's secret."""
     with store.read() as session:
         moments = {"now": now, "ended": now - late_seconds, "window": window_seconds}
-        row = session.connection().execute(_PICKUP, {"secret": token_hash(secret), **moments}).one_or_none()
+        row = session.connection().execute(_PICKUP, {"secret": secret_hash, **moments}).one_or_none()
     if row is None:
         raise NoPickup
     key = vault.unwrap(row.blob_id, row.wrapped_key)

@@ -38,6 +38,7 @@ public_key = "{settings.vault.public_key}"
 worker_public_key = "{settings.vault.worker_public_key}"
 [portal]
 url = "{portal.url}"
+{f'files_url = "{portal.files_url}"' if portal.files_url else ""}
 listen = "{portal.listen}"
 workers = {portal.workers}
 threads = {portal.threads}

@@ -132,6 +132,8 @@ def test_every_answer_carries_the_headers(browser: Browser, post: Post) -> None:
         replying = answer.request.path == "/message/reply" and "reply.js" in answer.text
         page_policy = guard.SCRIPT_POLICY if scripted else guard.UPLOAD_POLICY if replying else guard.PAGE_POLICY
         policy = guard.FRAME_POLICY if framed else page_policy
+        if headers.get("Content-Disposition", "").startswith("attachment") and answer.status_code < 300:
+            policy = guard.FILE_POLICY
         assert headers["Content-Security-Policy"] == policy, where
         assert headers["X-Frame-Options"] == ("SAMEORIGIN" if framed else "DENY"), where
         assert headers["Referrer-Policy"] == "no-referrer", where
