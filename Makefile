@@ -63,6 +63,7 @@ lock: LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allo
 lock:
 	$(LOCK) -o requirements.lock setup.cfg
 	$(LOCK) --extra dev -o requirements-dev.lock setup.cfg
+	$(LOCK) -o tests/corpus/presidio.lock tests/corpus/presidio.in
 
 # New texts into restante/translations: the template, each language's file, and what programs read of it.
 # A new language: $(BIN)/pybabel init -i $(CATALOGUES)/messages.pot -d $(CATALOGUES) -l CODE, then LANGUAGES in languages.py.

@@ -12,11 +12,15 @@ from tests.bench.lookups import Lookups
 from tests.bench.memory import Growth
 from tests.bench.micro import Micro
 from tests.bench.portal import PortalFigures
+from tests.bench.presidio import Beside
 from tests.bench.rounds import Effort, Result
 
 MIB = 1 << 20
 STEADY = 0.95
 """Of the offered rate: what a page must reach that keeps up with its visitors."""
+
+
+NO_PRESIDIO = "Presidio: not measured in a quick run, which does not install it; python -m tests.bench --presidio does"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Report:
     micro: Micro
     lookups: list[Lookups]
     portal: PortalFigures
+    presidio: Beside | None
 
     def goals(self) -> list[Goal]:
         """What DESIGN.md asks, in the order of its table."""
@@ -118,6 +123,7 @@ class Report:
         lines += ["", *self.portal.lines()]
         lines += ["", f"{'by itself':26}"]
         lines += [f"{name:40} {value:10.1f} {unit}" for name, value, unit in self._micro()]
+        lines += ["", *(self.presidio.lines() if self.presidio else [NO_PRESIDIO])]
         lines += ["", f"{'goal':56} {'is':>9} {'asked':>10}"]
         lines += [
             f"{goal.name:56} {goal.value:9.2f} {goal.better}{goal.limit:8.2f} {goal.unit:5} {goal.verdict}"
@@ -149,6 +155,7 @@ class Report:
             "peak_memory": {name: sorted(peaks.values(), reverse=True) for name, peaks in self.peaks.items()},
             "growth": [asdict(grown) for grown in self.growth],
             "micro": asdict(self.micro),
+            "presidio": self.presidio.to_dict() if self.presidio else None,
             "lookups": [result.to_dict(self.lookups[0]) for result in self.lookups],
             "portal": self.portal.to_dict(),
             "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals()],

@@ -125,7 +125,7 @@ def test_every_import_is_a_declared_dependency() -> None:
     assert missing == set()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "tests/corpus/presidio.lock"])
 def test_locks_have_a_hash_for_each_requirement_and_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text()
     entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry.strip() and not entry.startswith("#")]

@@ -1,7 +1,7 @@
 """How much of what stands in generated messages is found: ``python -m tests.corpus.true_positives``.
 
-Recall and precision of each detector at medium confidence, in eight languages.  With ``--presidio PYTHON``, an
-interpreter that has presidio-analyzer, the same of Presidio's recognizers on the same messages.
+Recall and precision of each detector at medium confidence, in eight languages.  With ``--presidio``, the same of
+Presidio's recognizers on the same messages; it is installed into ``.cache/presidio`` where it is not there yet.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from restante.classify.engine import Classifier
 from restante.classify.finding import Confidence
 from restante.classify.markup import page, unescape
 from restante.policy import Policy
+from tests.corpus import presidio_environment
 from tests.corpus.generated import BARE, Sample, bare, clean, samples
 
-PEER = Path(__file__).with_name("presidio_peer.py")
+REPOSITORY = Path(__file__).resolve().parents[2]
 PRESIDIO_NAMES = {
     "payment-card": "CREDIT_CARD",
     "iban": "IBAN_CODE",
@@ -83,8 +84,11 @@ def of_restante(chosen: list[Sample], classifier: Classifier, confidence: Confid
     return score
 
 
-def of_presidio(chosen: list[Sample], python: str) -> Score:
-    """What Presidio finds in ``chosen`` as kinds that Restante knows, too; HTML is given to it as text."""
+def of_presidio(chosen: list[Sample], python: Path) -> Score:
+    """What Presidio finds in ``chosen`` as kinds that Restante knows, too; HTML is given to it as text.
+
+    ``python`` is an interpreter that has it.
+    """
     own_names = {theirs: ours for ours, theirs in PRESIDIO_NAMES.items()}
     lines = [
         {
@@ -95,7 +99,12 @@ def of_presidio(chosen: list[Sample], python: str) -> Score:
         for one in chosen
     ]
     answer = subprocess.run(
-        [python, str(PEER)], input=json.dumps(lines), stdout=subprocess.PIPE, text=True, check=True
+        [str(python), "-m", "tests.corpus.presidio_peer"],
+        cwd=REPOSITORY,
+        input=json.dumps(lines),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     ).stdout
     score = Score()
     for sample, found in zip(chosen, json.loads(answer), strict=True):
@@ -146,7 +155,7 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=10, help="messages for each language, kind and shape")
     parser.add_argument("--seed", type=int, default=20240312)
     parser.add_argument("--confidence", choices=("low", "medium", "high"), default="medium")
-    parser.add_argument("--presidio", metavar="PYTHON", help="an interpreter that has presidio-analyzer")
+    parser.add_argument("--presidio", action="store_true", help="measure Presidio, too")
     parser.add_argument("--misses", action="store_true", help="list what was missed and what was wrong")
     arguments = parser.parse_args()
     labelled = [*samples(arguments.seed, arguments.each), *clean(arguments.seed, 5 * arguments.each)]
@@ -155,7 +164,8 @@ def main() -> int:
     ours = Result(of_restante(labelled, classifier, confidence), of_restante(unlabelled, classifier, confidence))
     theirs = None
     if arguments.presidio:
-        theirs = Result(of_presidio(labelled, arguments.presidio), of_presidio(unlabelled, arguments.presidio))
+        python = presidio_environment.set_up()
+        theirs = Result(of_presidio(labelled, python), of_presidio(unlabelled, python))
     if arguments.misses:
         for what, lines in (("missed", ours.labelled.missed), ("wrong", ours.labelled.wrongly)):
             print(f"\n{what}:")
