@@ -189,18 +189,15 @@ def assert_one_decides(browsers: list[Visitor], held: Held) -> None:
 def test_ten_thousand_quarantined_messages_page_by_page(world: World, reviewer: Visitor) -> None:
     fill_queue(world)
     seen: list[str] = []
-    path, slowest = "/admin/", 0.0
+    path = "/admin/"
     while path:
-        begun = time.monotonic()
         page = reviewer.get(path)
-        slowest = max(slowest, time.monotonic() - begun)
         assert page.status == 200
         assert "10,000 copies" in page.text
         seen += re.findall(r'name="delivery" value="([0-9a-f]{32})"', page.text)
         following = re.search(r'href="([^"]+)" rel="next"', page.text)
         path = following.group(1) if following else ""
     assert (len(seen), len(set(seen))) == (ROWS, ROWS)
-    assert slowest < 2, f"{slowest:.2f} s for a page"
 
 
 @pytest.mark.behaviour("A1")

@@ -387,8 +387,8 @@ def test_a_silent_worker_costs_no_more_than_the_timeout(tmp_path: Path) -> None:
     released = threading.Event()
     thread = serve_once(tmp_path / "s", lambda _: bool(released.wait(5)))
     started = time.monotonic()
-    assert VerdictClient(tmp_path / "s", 0.3).ask(["a.test", "b.test"]) == {}
-    assert time.monotonic() - started < 1
+    assert VerdictClient(tmp_path / "s", 1).ask(["a.test", "b.test"]) == {}
+    assert time.monotonic() - started < 2
     released.set()
     thread.join(5)
 
