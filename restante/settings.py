@@ -189,7 +189,7 @@ class PortalSettings(_Frozen):
     """
 
     url: str
-    files_url: str = ""
+    files_url: str | None = None
     listen: Endpoint = HostPort("127.0.0.1", 8080)
     workers: int = Field(default=2, ge=1, le=64)
     threads: int = Field(default=4, ge=1, le=64)
@@ -201,7 +201,9 @@ class PortalSettings(_Frozen):
 
     @field_validator("url", "files_url")
     @classmethod
-    def _https(cls, value: str) -> str:
+    def _https(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         parts = urlsplit(value)
         if parts.path not in {"", "/"} or parts.query or parts.fragment or not parts.hostname:
             raise ValueError("must be an address without a path, such as https://pickup.example.org")

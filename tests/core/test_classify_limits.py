@@ -183,11 +183,11 @@ def test_hostile_structure_ends_soon_and_hides_nothing(build: Callable[[], bytes
 
 @pytest.mark.behaviour("C4")
 @pytest.mark.parametrize("piece", [b"4111 ", b"2 ", b"123456782 ", b"a", b"1", b"DE89 3704 ", b"<a ", b"12-", b"=3D"])
-def test_twenty_megabytes_of_one_line(piece: bytes) -> None:
-    message = b"Content-Type: text/html\n\n" + piece * (20_000_000 // len(piece))
+def test_eight_megabytes_of_one_line(piece: bytes) -> None:
+    message = b"Content-Type: text/html\n\n" + piece * (8_000_000 // len(piece))
     started = time.process_time()
     result = classify(message)
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 12
     assert len(result.findings) <= 30_000
 
 

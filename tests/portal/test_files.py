@@ -174,7 +174,7 @@ def test_nothing_else_is_on_that_origin_and_no_file_on_the_portals(app: Flask, p
 @pytest.mark.behaviour("P7")
 def test_without_such_an_origin_a_ticket_is_nothing(post: Post, opened: Browser, tmp_path: Path) -> None:
     path = ticket_for(opened, FILE)
-    portal = post.settings.portal.model_copy(update={"files_url": ""})
+    portal = post.settings.portal.model_copy(update={"files_url": None})
     app = create_app(post.settings.model_copy(update={"portal": portal}), store=post.store, clock=post.clock)
     assert app.test_client().get(path, base_url=URL).status_code == 404
     assert app.test_client().get(path, base_url=FILES).status_code == 400
@@ -206,6 +206,7 @@ def test_a_reviewers_download_needs_the_reason_and_the_session(app: Flask, post:
         (URL, f"{URL}:8443", "another host"),
         (URL, "http://localhost:1", "begin as url does"),
         (URL, f"{FILES}/files", "without a path"),
+        (URL, "", "without a path"),
         (URL, "ftp://files.test.example", "https://"),
     ],
 )
