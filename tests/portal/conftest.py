@@ -16,6 +16,7 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2.bccache import Bucket, BytecodeCache
+from playwright.sync_api import Browser as Chromium
 from sqlalchemy import select, update
 
 from restante import tokens
@@ -31,6 +32,7 @@ from restante.vault import DataKey, Sealer, generate_keypair, seal_stream
 from restante_portal.application import create_app
 from restante_portal.context import portal_of
 from tests.migrated import upgrade
+from tests.portal.chromium import launched
 
 URL = "https://pickup.test.example"
 RECIPIENT = "rita@patients.example"
@@ -209,6 +211,13 @@ def _pages_compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(Flask.jinja_options, "bytecode_cache", CompiledPages())
         yield
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """Not for longer than a module: while it lives, an event loop of its own runs in this thread."""
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture

@@ -31,9 +31,14 @@ dark = { background = "#201018", accent = "#f3a6c8" }
 
 
 @contextmanager
-def opened_office(folder: Path, *, brand: str = "", **portal: Any) -> Iterator[Post]:
-    """A running portal on localhost, with one reviewer; ``brand`` is what its settings file ends with."""
+def opened_office(folder: Path, *, brand: str = "", files_elsewhere: bool = False, **portal: Any) -> Iterator[Post]:
+    """A running portal on localhost, with one reviewer; ``brand`` is what its settings file ends with.
+
+    ``files_elsewhere``: files come from 127.0.0.1, which to a browser is another host.
+    """
     port = free_port()
+    if files_elsewhere:
+        portal["files_url"] = f"http://127.0.0.1:{port}"
     database, listen = f"sqlite:///{folder}/restante.db", HostPort("127.0.0.1", port)
     # A passkey is for a host's name: browsers make none for an address in numbers.
     url = f"http://localhost:{port}"

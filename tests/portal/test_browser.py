@@ -13,42 +13,22 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 from sqlalchemy import update
 
 from restante.access import CodeWay, NoticeForm
-from restante.settings import HostPort
-from restante.store import admins, holding, sender_links
+from restante.store import holding, sender_links
 from restante.store.models import Delivery, DeliveryState, Message
 from restante.tokens import phrase_hash
 from restante.vault import Sealer, generate_keypair
 from tests.portal import letters
-from tests.portal.chromium import launched
-from tests.portal.conftest import RECIPIENT, Post, make_post, make_settings
-from tests.portal.server import PortalServer, free_port
+from tests.portal.conftest import RECIPIENT, Post
+from tests.portal.stage import REVIEWERS_PASSWORD, opened_office
 
 AXE = Path(__file__).parents[2] / ".cache/node_modules/axe-core/axe.min.js"
 SHOTS = os.environ.get("RESTANTE_SCREENSHOTS")
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
-    folder = tmp_path_factory.mktemp("portal")
-    port = free_port()
-    settings, worker_private = make_settings(
-        folder,
-        f"sqlite:///{folder}/restante.db",
-        url=f"http://localhost:{port}",
-        listen=HostPort("127.0.0.1", port),
-    )
-    post = make_post(settings, worker_private)
-    admins.add(post.store, "rosa", PASSWORD, now=post.clock())
-    with PortalServer(settings, folder):
+    with opened_office(tmp_path_factory.mktemp("portal")) as post:
         yield post
-    post.store.close()
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -160,7 +140,7 @@ def _try_to_sign_in(visit: Visit, password: str, name: str = "rosa") -> None:
 
 def _sign_in(visit: Visit) -> None:
     visit.go("/admin/")
-    _try_to_sign_in(visit, PASSWORD)
+    _try_to_sign_in(visit, REVIEWERS_PASSWORD)
     visit.page.get_by_role("heading", name="Queue").wait_for()
 
 

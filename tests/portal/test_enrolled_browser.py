@@ -9,33 +9,19 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from restante.access import CodeWay
-from restante.settings import HostPort
 from tests.portal.authenticator import app_code
-from tests.portal.chromium import Device, launched
-from tests.portal.conftest import Post, make_post, make_settings
-from tests.portal.server import PortalServer, free_port
+from tests.portal.chromium import Device
+from tests.portal.conftest import Post
+from tests.portal.stage import opened_office
 from tests.portal.test_browser import Visit
 
 PASSWORD = "yellow submarine 42"
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
-    folder = tmp_path_factory.mktemp("portal")
-    port = free_port()
-    database, listen = f"sqlite:///{folder}/restante.db", HostPort("127.0.0.1", port)
-    # A passkey is for a host's name: browsers make none for an address in numbers.
-    settings, worker_private = make_settings(folder, database, url=f"http://localhost:{port}", listen=listen)
-    post = make_post(settings, worker_private)
-    with PortalServer(settings, folder):
+    with opened_office(tmp_path_factory.mktemp("portal")) as post:
         yield post
-    post.store.close()
 
 
 def open_message(office: Post, page: Page, recipient: str) -> None:

@@ -11,18 +11,18 @@ import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser as Chromium
 from sqlalchemy import select
 
-from restante.settings import HostPort, PortalSettings
+from restante.settings import PortalSettings
 from restante.store import admins, holding
 from restante.store.models import AuditRecord
 from restante_portal import guard, tickets
 from restante_portal.application import create_app
 from restante_portal.context import portal_of
 from tests.portal import letters
-from tests.portal.chromium import launched
 from tests.portal.conftest import URL, Browser, Post, make_post, make_settings
-from tests.portal.server import PortalServer, free_port
+from tests.portal.stage import opened_office
 from tests.portal.test_review import PASSWORD, key_of, sign_in
 
 FILES = "https://files.test.example"
@@ -217,21 +217,14 @@ def test_an_address_that_would_not_help_is_refused(url: str, files_url: str, wor
 
 @pytest.mark.behaviour("P7")
 @pytest.mark.behaviour("P11")
-def test_chromium_saves_a_file_from_the_other_origin_and_leaves_nothing_there(tmp_path: Path) -> None:
-    port = free_port()
-    settings, worker_private = make_settings(
-        tmp_path,
-        f"sqlite:///{tmp_path}/restante.db",
-        url=f"http://localhost:{port}",
-        files_url=f"http://127.0.0.1:{port}",
-        listen=HostPort("127.0.0.1", port),
-    )
-    post = make_post(settings, worker_private)
-    link = post.waiting(letters.RICH)
-    with PortalServer(settings, tmp_path) as server, launched() as chromium:
+def test_chromium_saves_a_file_from_the_other_origin_and_leaves_nothing_there(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    with opened_office(tmp_path, files_elsewhere=True) as office:
+        portal, link = office.settings.portal, office.waiting(letters.RICH)
         context = chromium.new_context(accept_downloads=True)
         page = context.new_page()
-        page.goto(f"{settings.portal.url}/p/{link.token}")
+        page.goto(f"{portal.url}/p/{link.token}")
         page.locator("#number").fill(link.number)
         page.get_by_role("button", name="Open the message").click()
         for name, content in (("Röntgen.bin", letters.ATTACHMENT), ("Save the whole message", letters.RICH)):
@@ -239,11 +232,10 @@ def test_chromium_saves_a_file_from_the_other_origin_and_leaves_nothing_there(tm
                 page.get_by_role("link", name=name).click()
             download.value.save_as(tmp_path / "saved")
             assert (tmp_path / "saved").read_bytes() == content
-            assert download.value.url.startswith(f"{settings.portal.files_url}/f/")
-        assert page.url.startswith(settings.portal.url), "the message is still there"
+            assert download.value.url.startswith(f"{portal.files_url}/f/")
+        assert page.url.startswith(portal.url), "the message is still there"
         there = [each for each in context.cookies() if each.get("domain") == "127.0.0.1"]
         assert [each.get("name") for each in there] == ["restante-file"] * 2
         assert all(each.get("path", "").startswith("/f/") for each in there)
         context.close()
-    assert "/f/gAAAA" not in server.log
-    post.store.close()
+    assert "/f/gAAAA" not in (tmp_path / "portal.log").read_text()

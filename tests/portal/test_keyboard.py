@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, Page
 
 from restante.store.models import DeliveryState
 from tests.portal import letters
-from tests.portal.chromium import launched
 from tests.portal.conftest import Post
 from tests.portal.stage import REVIEWER, REVIEWERS_PASSWORD, opened_office
 
@@ -72,12 +71,6 @@ class Keys:
         """What the focus is put on after an answer that says what went wrong, or what was done."""
         self.page.locator(f"[role={role}]:focus").wait_for()
         return self.page.locator(":focus").inner_text()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,9 @@ import pytest
 import trustme
 from playwright.sync_api import Browser, Page
 
-from restante.settings import HostPort
 from tests.canaries import Search
-from tests.portal.chromium import launched
-from tests.portal.conftest import Post, make_post, make_settings
-from tests.portal.server import PortalServer, free_port
+from tests.portal.conftest import Post
+from tests.portal.stage import opened_office
 
 FOLLOW = """async ({how, to}) => {
   if (how === 'link') { const a = document.createElement('a'); a.href = to; document.body.append(a); a.click(); }
@@ -71,28 +69,10 @@ def outside() -> Iterator[Outside]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory, outside: Outside) -> Iterator[Post]:
-    folder, port = tmp_path_factory.mktemp("portal"), free_port()
-    settings, worker_private = make_settings(
-        folder,
-        f"sqlite:///{folder}/restante.db",
-        url=f"http://localhost:{port}",
-        listen=HostPort("127.0.0.1", port),
-        workers=1,
-    )
-    post = make_post(settings, worker_private)
-    server = PortalServer(settings, folder)
-    with (folder / "restante.toml").open("a", encoding="utf-8") as file:
-        file.write(f'[brand]\nimprint = "Clinic"\nimprint_url = "{outside.url}/imprint"\n')
-    with server:
+    brand = f'[brand]\nimprint = "Clinic"\nimprint_url = "{outside.url}/imprint"\n'
+    with opened_office(tmp_path_factory.mktemp("portal"), brand=brand) as post:
         yield post
-    post.store.close()
 
 
 def _wait(outside: Outside) -> None:

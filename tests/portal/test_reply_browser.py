@@ -10,34 +10,18 @@ from playwright.sync_api import Browser, Page, Route
 from sqlalchemy import select
 
 from restante.reply import ReplyTo
-from restante.settings import HostPort
 from restante.store.models import AuditRecord, Reply, ReplyState
-from tests.portal.chromium import launched
-from tests.portal.conftest import RECIPIENT, Post, make_post, make_settings
-from tests.portal.server import PortalServer, free_port
+from tests.portal.conftest import RECIPIENT, Post
+from tests.portal.stage import opened_office
 from tests.portal.test_reply import ORIGINAL
 
 LIMIT = 300_000
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
-    folder = tmp_path_factory.mktemp("portal")
-    port = free_port()
-    settings, worker_private = make_settings(
-        folder, f"sqlite:///{folder}/restante.db", url=f"http://localhost:{port}", listen=HostPort("127.0.0.1", port),
-        workers=1, reply_max_bytes=LIMIT,
-    )  # fmt: skip
-    post = make_post(settings, worker_private)
-    with PortalServer(settings, folder):
+    with opened_office(tmp_path_factory.mktemp("portal"), reply_max_bytes=LIMIT) as post:
         yield post
-    post.store.close()
 
 
 def begin(post: Post, page: Page, reply: ReplyTo = ReplyTo.SENDER) -> str:

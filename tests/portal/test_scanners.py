@@ -11,37 +11,19 @@ from playwright.sync_api import Error as PlaywrightError
 from restante.access import CodeWay
 from restante.marks import NoticeMark
 from restante.notices import NoticeWriter, Way
-from restante.settings import HostPort
 from restante.store import links
 from restante.store.links import MintedLink
-from tests.portal.chromium import launched
-from tests.portal.conftest import RECIPIENT, Post, make_post, make_settings
+from tests.portal.conftest import RECIPIENT, Post
 from tests.portal.scanners import CLIENTS, MAILBOX, ROBOTS, SEND, Robot, Scene
-from tests.portal.server import PortalServer, Visitor, free_port
+from tests.portal.server import Visitor
+from tests.portal.stage import opened_office
 
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
     """A portal behind one proxy, so that each robot can come from an address of its own."""
-    folder, port = tmp_path_factory.mktemp("portal"), free_port()
-    settings, worker_private = make_settings(
-        folder,
-        f"sqlite:///{folder}/restante.db",
-        url=f"http://localhost:{port}",
-        listen=HostPort("127.0.0.1", port),
-        trusted_proxies=1,
-        workers=1,
-    )
-    post = make_post(settings, worker_private)
-    with PortalServer(settings, folder):
+    with opened_office(tmp_path_factory.mktemp("portal"), trusted_proxies=1) as post:
         yield post
-    post.store.close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 def _scene(office: Post, link: MintedLink, page: str = "", *, code: bool) -> Scene:

@@ -7,17 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.portal.chromium import launched
 from tests.portal.conftest import Post
 from tests.portal.looking import Look
 from tests.portal.stage import BRAND, Stage, opened_office
 from tests.portal.states import JOURNEYS, REPLY_BYTES, Journey, branded
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

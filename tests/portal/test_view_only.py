@@ -10,23 +10,12 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser as Chromium
 
-from restante.settings import HostPort
 from restante_portal.watermark import Watermark
 from tests.portal import letters
-from tests.portal.chromium import launched
-from tests.portal.conftest import RECIPIENT, Browser, Post, make_post, make_settings
-from tests.portal.server import PortalServer, free_port
+from tests.portal.conftest import RECIPIENT, Browser, Post
+from tests.portal.stage import BRAND, opened_office
 from tests.portal.test_browser import Visit
 
-BRAND = """
-[brand]
-logo = "logo.svg"
-imprint = "Clinic Example Ltd\\nHigh Street 1"
-imprint_url = "https://clinic.example/imprint"
-help = "Call us: +44 20 0000"
-light = { background = "#fff4e8", accent = "#a3134f" }
-dark = { background = "#201018", accent = "#f3a6c8" }
-"""
 ODD = '"<b>&amp;\'"@patients.example'
 
 
@@ -108,26 +97,8 @@ def test_a_text_that_is_cut_off_does_not_tell_to_save_it(browser: Browser, post:
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
     """A portal with colours and a logo of its own."""
-    folder = tmp_path_factory.mktemp("branded")
-    port = free_port()
-    database, listen = f"sqlite:///{folder}/restante.db", HostPort("127.0.0.1", port)
-    settings, worker_private = make_settings(folder, database, url=f"http://localhost:{port}", listen=listen)
-    (folder / "logo.svg").write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><rect width="40" height="20"/></svg>'
-    )
-    post = make_post(settings, worker_private)
-    server = PortalServer(settings, folder)
-    with (folder / "restante.toml").open("a") as file:
-        file.write(BRAND)
-    with server:
+    with opened_office(tmp_path_factory.mktemp("branded"), brand=BRAND) as post:
         yield post
-    post.store.close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.mark.behaviour("P9")
