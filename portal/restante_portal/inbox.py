@@ -20,8 +20,8 @@ from restante.store.recipient_sessions import NotSignedIn
 from restante.tokens import nobodys_hash, password_matches
 from restante_portal import guard, passkeys, standing
 from restante_portal.context import Portal, browser_id, client_address, one_line, portal
-from restante_portal.pickup import held_secrets, set_secrets, window_id
 from restante_portal.proof import Refused
+from restante_portal.windows import held_secrets, set_secrets, window_id
 
 blueprint = Blueprint("inbox", __name__)
 

@@ -1,13 +1,8 @@
-"""A recipient inside the pickup window: the message, its attachments, saving and closing it.
-
-Every request looks the window up again, so that expiry and recall take effect at once.
-"""
+"""A recipient inside the pickup window: the message, its attachments, saving and closing it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from flask import Blueprint, Response, abort, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from restante.store import links, receipts
@@ -15,45 +10,17 @@ from restante.store.openings import openings
 from restante_portal import tickets
 from restante_portal.content import ALL_ATTACHMENTS, WHOLE, Opened, require, send, send_body, shown, summary_of
 from restante_portal.context import Portal, portal
-from restante_portal.pickup import held_secrets, set_secrets, window_id
 from restante_portal.watermark import Watermark
+from restante_portal.windows import Window, held_secrets, named_window, require_window, set_secrets
 
 blueprint = Blueprint("message", __name__)
 
 
-@dataclass(frozen=True)
-class _Window:
-    secret: str = field(repr=False)
-    pickup: links.Pickup
-
-
-def _window(here: Portal) -> _Window | None:
-    """This browser's window that the address names, or its latest; ``None`` when it is over."""
-    wanted = request.args.get("window", "") or request.form.get("window", "")
-    for secret in held_secrets(here):
-        if wanted and window_id(secret) != wanted:
-            continue
-        try:
-            return _Window(secret, links.find_pickup(here.store, here.vault, secret, now=here.clock()))
-        except links.NoPickup:
-            continue
-    return None
-
-
-def require_window(here: Portal) -> _Window:
-    """This browser's window, or 403."""
-    window = _window(here)
-    if window is None:
-        abort(403, "window")
-    g.restante_window = window_id(window.secret)
-    return window
-
-
-def _watermark(here: Portal, window: _Window) -> Watermark | None:
+def _watermark(here: Portal, window: Window) -> Watermark | None:
     return Watermark.of(window.pickup.recipient, here.clock()) if window.pickup.view_only else None
 
 
-def _opened(here: Portal, window: _Window) -> Opened:
+def _opened(here: Portal, window: Window) -> Opened:
     return Opened.of(here, window.pickup.key, window.pickup.size)
 
 
@@ -65,7 +32,7 @@ def show() -> str:
     opened = _opened(here, window)
     return render_template(
         "message.html",
-        window=window_id(window.secret),
+        window=window.name,
         pickup=window.pickup,
         summary=summary_of(window.pickup.summary),
         index=opened.index,
@@ -113,7 +80,7 @@ def _take(part: int) -> BaseResponse:
         # What there is not, or cannot be read, is told on a page of ours.
         require(_taking(here, window.pickup), part)
         return tickets.to_files(here, window.secret, part)
-    return send_file(here, window.pickup, part, window=window_id(window.secret))
+    return send_file(here, window.pickup, part, window=window.name)
 
 
 def _taking(here: Portal, pickup: links.Pickup) -> Opened:
@@ -141,7 +108,7 @@ def send_file(here: Portal, pickup: links.Pickup, part: int, *, window: str) -> 
 def close() -> BaseResponse:
     """End the window before its time, as on somebody else's computer."""
     here = portal()
-    window = _window(here)
+    window = named_window(here)
     response = redirect(url_for("message.closed"), 303)
     if window is not None:
         links.close_window(here.store, window.secret, now=here.clock())

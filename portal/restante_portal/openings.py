@@ -16,8 +16,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from restante.store import openings
 from restante.store.freezing import NotFrozen, freeze
 from restante_portal.context import Portal, browser_id, portal
-from restante_portal.message import require_window
 from restante_portal.proof import Refused, require
+from restante_portal.windows import require_window
 
 blueprint = Blueprint("openings", __name__)
 

@@ -16,9 +16,9 @@ from restante.access import Proof
 from restante.store import fresh as asks
 from restante.store import links, throttle
 from restante.tokens import NUMBER_DIGITS, REFERENCE_DIGITS, plain_number, token_hash
-from restante_portal import cookie_secrets
 from restante_portal.context import Portal, browser_id, client_address, portal
 from restante_portal.proof import LONGEST, Refused, require
+from restante_portal.windows import held_secrets, set_secrets, window_id
 
 blueprint = Blueprint("pickup", __name__)
 
@@ -26,22 +26,6 @@ FRESH_PER_CLIENT = throttle.Limit("fresh-client", 20, 3600)
 FRESH_PER_CLIENT_AND_LINK = throttle.Limit("fresh-client-link", 5, 3600)
 
 TOKEN_LENGTH = 43
-_COOKIE = "restante-pickup"
-
-
-def window_id(secret: str) -> str:
-    """A name for a window that may stand in an address: it opens nothing without the cookie."""
-    return cookie_secrets.public_name(secret)
-
-
-def held_secrets(here: Portal) -> list[str]:
-    """The secrets of the windows that this browser has opened, the latest first."""
-    return cookie_secrets.held(here, _COOKIE)
-
-
-def set_secrets(here: Portal, response: BaseResponse, secrets: list[str]) -> None:
-    """Give the browser its windows' secrets."""
-    cookie_secrets.give(here, response, _COOKIE, secrets)
 
 
 def _secret(here: Portal, token: str) -> str:

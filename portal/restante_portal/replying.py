@@ -27,8 +27,8 @@ from restante.vault import DataKey
 from restante_portal import guard
 from restante_portal.content import Opened
 from restante_portal.context import Portal, client_address, portal, portal_of
-from restante_portal.pickup import held_secrets, window_id
 from restante_portal.uploads import Gate, Upload, UploadRequest, begin
+from restante_portal.windows import Window, find_window
 
 blueprint = Blueprint("replying", __name__)
 
@@ -59,17 +59,12 @@ log = structlog.stdlib.get_logger(__name__)
 class _Desk:
     """What one recipient may write: in which window, about what, to whom.  ``late``: the window is over."""
 
-    secret: str = field(repr=False)
+    window: str
     pickup: links.Pickup
     late: bool
     original: Original
     subject: str = field(repr=False)
     others: tuple[str, ...]
-
-    @property
-    def window(self) -> str:
-        """The window's name in addresses."""
-        return window_id(self.secret)
 
 
 @dataclass(frozen=True)
@@ -106,9 +101,9 @@ def _make_room() -> None:
     """Whoever has a pickup window may send files; everybody else a form."""
     if request.endpoint == "replying.answer":
         here = portal()
-        found = _pickup(here, late_seconds=LATE_SECONDS)
+        found = _named(here, late_seconds=LATE_SECONDS)
         g.restante_author = found
-        if found is not None and found[1].may_reply:
+        if found is not None and found.pickup.may_reply:
             gate = cast(Gate, current_app.extensions[_GATE])
             begin(cast(UploadRequest, request), Upload(gate, here.settings.portal.reply_max_bytes, MOST_FILES))
 
@@ -119,30 +114,15 @@ def _forget(_error: BaseException | None) -> None:
         upload.close()
 
 
-def _pickup(here: Portal, *, late_seconds: float) -> tuple[str, links.Pickup] | None:
-    wanted = request.args.get("window", "")
-    for secret in held_secrets(here):
-        if wanted and window_id(secret) != wanted:
-            continue
-        try:
-            found = links.find_pickup(
-                here.store,
-                here.vault,
-                secret,
-                now=here.clock(),
-                late_seconds=late_seconds,
-                window_seconds=here.settings.portal.pickup_window_minutes * 60,
-            )
-        except links.NoPickup:
-            continue
-        return secret, found
-    return None
+def _named(here: Portal, *, late_seconds: float = 0) -> Window | None:
+    """The window that the address names: the form is read later, by the piece."""
+    return find_window(here, request.args.get("window", ""), late_seconds=late_seconds)
 
 
-def _desk(here: Portal, found: tuple[str, links.Pickup] | None) -> _Desk:
+def _desk(here: Portal, found: Window | None) -> _Desk:
     if found is None:
         abort(403, "window")
-    secret, pickup = found
+    pickup = found.pickup
     if not pickup.may_reply:
         abort(404)
     opened = Opened.of(here, pickup.key, pickup.size)
@@ -153,7 +133,7 @@ def _desk(here: Portal, found: tuple[str, links.Pickup] | None) -> _Desk:
         inside = [one for one in everyone if _stays_here(here, one)]
         others = others_of(original, inside, pickup.recipient, pickup.sender)
     late = pickup.ends_at <= here.clock()
-    return _Desk(secret, pickup, late, original, subject_of(opened.index.subject), others)
+    return _Desk(found.name, pickup, late, original, subject_of(opened.index.subject), others)
 
 
 def _stays_here(here: Portal, address: str) -> bool:
@@ -167,7 +147,7 @@ def _stays_here(here: Portal, address: str) -> bool:
 def write() -> Response:
     """The page to write on, with the draft that was saved last."""
     here = portal()
-    desk = _desk(here, _pickup(here, late_seconds=0))
+    desk = _desk(here, _named(here))
     return _page(here, desk, replies.latest_draft(here.store, desk.pickup.key, desk.pickup.delivery_id))
 
 
@@ -241,7 +221,7 @@ def _save_and_send(here: Portal, desk: _Desk) -> BaseResponse:
 def sent() -> BaseResponse:
     """After sending."""
     here = portal()
-    desk = _desk(here, _pickup(here, late_seconds=0))
+    desk = _desk(here, _named(here))
     if not replies.has_replied(here.store, desk.pickup.delivery_id):
         return redirect(url_for("replying.write", window=desk.window), 303)
     return Response(render_template("reply_sent.html", window=desk.window, pickup=desk.pickup))

@@ -17,7 +17,7 @@ from restante.store import enrolments, recipient_sessions
 from restante.store.enrolments import Enrolled, Ground
 from restante.store.recipient_sessions import NotSignedIn, SignedIn
 from restante_portal.context import Portal, browser_id
-from restante_portal.pickup import held_secrets, window_id
+from restante_portal.windows import held_secrets, window_id
 
 _COOKIE = "restante-inbox"
 
