@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from restante.policy import DomainPolicy
 from restante.tls.engine import ProbeSource, VerdictEngine
 from restante.tls.evidence import Evidence
-from restante.tls.probe import BadTrustStore, HostProber, ProbeSettings
+from restante.tls.probe import HostProber, ProbeSettings, load_trust
 
 _MAX_ENGINES: Final = 1000
 
@@ -88,7 +88,7 @@ class NamedProber(HostProber):
 def names_context(ca_file: Path | None, names: Collection[str]) -> ssl.SSLContext:
     """A client context that fails the handshake unless the peer's certificate carries one of ``names``.
 
-    The host's own name still goes out as SNI.  Raises :class:`BadTrustStore`.
+    The host's own name still goes out as SNI.  Raises :class:`restante.tls.probe.BadTrustStore`.
     """
     wanted = frozenset(name.lower() for name in names)
 
@@ -106,13 +106,7 @@ def names_context(ca_file: Path | None, names: Collection[str]) -> ssl.SSLContex
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.sslobject_class = Checking
-    try:
-        if ca_file is None:
-            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        else:
-            context.load_verify_locations(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise BadTrustStore(f"trusted certificates {ca_file}: {error}") from error
+    load_trust(context, ca_file)
     return context
 
 

@@ -302,9 +302,8 @@ def _errno_text(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno is not None else type(error).__name__
 
 
-def _verifying_context(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def load_trust(context: ssl.SSLContext, ca_file: Path | None) -> None:
+    """Have ``context`` trust the certificates in ``ca_file``, or the system's.  Raises :class:`BadTrustStore`."""
     try:
         if ca_file is None:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
@@ -312,6 +311,12 @@ def _verifying_context(ca_file: Path | None) -> ssl.SSLContext:
             context.load_verify_locations(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise BadTrustStore(f"trusted certificates {ca_file}: {error}") from error
+
+
+def _verifying_context(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_trust(context, ca_file)
     return context
 
 
