@@ -71,7 +71,7 @@ def disguises(text: str, data: bytes, *, joined: bool = False) -> list[tuple[str
     if not text.isascii():
         if "\u202e" in text:
             found.append(("right to left", "\n".join(run[::-1] for run in _OVERRIDE.findall(text))))
-        if len(data.translate(None, _GREEK_OR_CYRILLIC)) != len(data) and _FOREIGN(data):
+        if any(map(data.__contains__, _GREEK_OR_CYRILLIC)) and _FOREIGN(data):
             found.append(("look-alike letters", data.decode("utf-8", "replace").translate(_LOOKALIKE)))
     if _ANY(data):
         others = (

@@ -17,10 +17,9 @@ from restante.classify.transfer import Base64, Decoder
 
 _LONGEST = 1 << 18
 
-# One pass over a text tells whether there is anything; nearly always there is not.
-_SIGNS = occurs(
-    rb"(?m)^[> \t]*(?:[A-Za-z0-9+/]{20,}={0,2}[ \t\r]*$|begin [0-7]{3,4} |begin-base64 |=ybegin |\(This file must be )"
-    rb"|;base64,|-----BEGIN PGP MESSAGE"
+# Nearly always there is nothing.  What a pattern begins with is looked for at once, hence the line end before a line.
+_FIRST_LINE = occurs(
+    rb"(?m)\n[> \t]*(?:[A-Za-z0-9+/]{20,}={0,2}[ \t\r]*$|begin [0-7]{3,4} |begin-base64 |=ybegin |\(This file must be )"
 )
 # Shorter first lines of a run are words.
 _FIRST = re.compile(rb"[A-Za-z0-9+/]{20,}={0,2}[ \t\r]*\Z")
@@ -138,14 +137,12 @@ class Embedded:
     def _scan(self, text: bytes) -> None:
         if not text:
             return
-        if self._sink is None and not self._keen and not _SIGNS(text):
-            if self._urls.inside:
-                self._urls.feed(text)
-            return
         if b"-----BEGIN PGP MESSAGE" in text:
             self._opaque("encrypted message")
         if self._urls.inside or b";base64," in text:
             self._urls.feed(text)
+        if self._sink is None and not self._keen and not _FIRST_LINE(b"\n" + text):
+            return
         for line in text.removesuffix(b"\n").split(b"\n"):
             self._line(line)
 

@@ -7,7 +7,7 @@ value then hold all readings, the most usual first.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from restante.classify.headers import HeaderBlock, Parameterised, decode_words, parse_params, text_of
@@ -58,17 +58,32 @@ class Entity:
 
 
 _USUAL = 256  # bytes of MIME fields that are worth remembering
+_DESCRIBING = frozenset({b"content-type", b"content-transfer-encoding", b"content-disposition"})
+# A multipart as programs write it: its boundary is the only one, and means the same to every reader.
+_PARAMETER = rb"[ \t]*[a-z-]+=(?:[0-9a-z/._+-]+|\"[0-9a-z/._+-]*\")"
+_ORDINARY = re.compile(
+    rb"(multipart/[a-z]+;(?:%b;)*[ \t]*boundary=(\"?))([0-9a-z'+_./:=-]{1,70})(\2(?:;%b)*;?\Z)"
+    % (_PARAMETER, _PARAMETER),
+    re.IGNORECASE,
+)
 
 
 def describe(block: HeaderBlock, default: str) -> Entity:
     """The entity that ``block`` is the header of; ``default`` is the media type of one that names none."""
-    types, encodings = block.all(b"content-type"), block.all(b"content-transfer-encoding")
-    disposition = block.first(b"content-disposition")
-    size = sum(map(len, types)) + sum(map(len, encodings)) + len(disposition)
-    # Nearly all parts are described in the same few ways; a boundary is new in each message.
-    usual = size <= _USUAL and not any(b"=" in one and b"ound" in one for one in types)
-    read = _described if usual else _described.__wrapped__
-    return read(tuple(types), tuple(encodings), disposition, default)
+    fields = [one for one in block.fields if one[0] in _DESCRIBING]
+    types = tuple([value for name, value in fields if name == b"content-type"])
+    encodings = tuple([value for name, value in fields if name == b"content-transfer-encoding"])
+    disposition = next((value for name, value in fields if name == b"content-disposition"), b"")
+    # Nearly all parts are described in the same few ways; only a boundary is new in each message.
+    read = _described if sum([len(value) for _, value in fields]) <= _USUAL else _described.__wrapped__
+    named = b"".join(types).lower().count(b"boundary")
+    if not named:
+        return read(types, encodings, disposition, default)
+    ordinary = _ORDINARY.match(types[0]) if len(types) == named == 1 else None
+    if ordinary is None:
+        return _described.__wrapped__(types, encodings, disposition, default)
+    before, _, boundary, behind = ordinary.groups()
+    return replace(read((before + b"x" + behind,), encodings, disposition, default), boundaries=(boundary,))
 
 
 @lru_cache(maxsize=512)

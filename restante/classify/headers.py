@@ -10,8 +10,6 @@ from urllib.parse import unquote_to_bytes
 
 from restante.classify.text import codec_of
 
-_FOLD = re.compile(rb"\r?\n(?=[ \t])")
-
 
 @dataclass(slots=True)
 class HeaderBlock:
@@ -35,6 +33,8 @@ class HeaderBlock:
 
 _FIELD = re.compile(rb"([!-9;-~]+):(.*(?:\n[ \t].*)*)\n")
 _BREAK = re.compile(rb"\n\r?\n")
+_CR, _LF, _NUL = b"\r\n\0"  # as numbers, which a search of bytes is quicker to find
+_MIME = frozenset({b"content-type", b"content-transfer-encoding", b"content-disposition", b"content-id"})
 # What a reader that does not unfold, or that trims lines, takes for a field of its own.  The list of signed fields in
 # a DKIM signature has names and colons too, but no values.
 _FOLDED_FIELD = re.compile(
@@ -55,21 +55,26 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
     if end is None or data.find(b"\n--", start, end.end()) >= 0 or data.startswith((b"--", b"\n", b"\r\n"), start):
         return None
     raw = data[start : end.start() + 1]
-    if raw.count(b"\r") != raw.count(b"\r\n"):
+    if _CR in raw and raw.count(b"\r") != raw.count(b"\r\n"):
         return None
-    found = _FIELD.findall(raw)
-    if sum([len(name) + len(value) + 2 for name, value in found]) != len(raw):
+    pieces = _FIELD.split(raw)  # what stands between two fields, a name, a value, and so on
+    if any(pieces[::3]):
         return None
     block = HeaderBlock()
     fields = block.fields
-    for name, value in found:
+    for name, value in zip(pieces[1::3], pieces[2::3], strict=True):
         key = name.lower()
-        if b"ontent" in key:
-            _add(block, b"%b:%b" % (name, value))
-        else:
-            if b"\n" in value:
+        if key in _MIME and _NUL not in value:
+            if _LF in value:
                 _folded_fields(block, value)
-            fields.append((key, (_FOLD.sub(b"", value) if b"\n" in value else value).strip()))
+            fields.append((key, _mime_value(value)))
+        elif key.find(b"ontent") >= 0:
+            _add(block, b"%b:%b" % (name, value))
+        elif _LF in value:
+            _folded_fields(block, value)
+            fields.append((key, _unfolded(value).strip()))
+        else:
+            fields.append((key, value.strip()))
     return block, end.end()
 
 
@@ -117,7 +122,7 @@ def _add(block: HeaderBlock, raw: bytes) -> None:
     if b"ontent" in bare and not bare.startswith(b"content-") and _canonical(bare) != bare:
         block.broken = block.broken or "a control character or a comment in the name of a MIME header field"
         bare = _canonical(bare)
-    value = _FOLD.sub(b"", value).strip(b" \t\r\n") if b"\n" in value[:-1] else value.strip(b"\r\n").lstrip(b" \t")
+    value = _mime_value(value)
     if bare.startswith(b"content-"):
         if bare != name.lower():
             block.broken = block.broken or "white space around the name of a MIME header field"
@@ -130,6 +135,18 @@ def _add(block: HeaderBlock, raw: bytes) -> None:
         # Some readers end a line, and with two of them the header, at a bare carriage return (RFC 5322, section 2.3).
         block.broken = block.broken or "a bare carriage return in the header"
     block.fields.append((bare, value))
+
+
+def _unfolded(value: bytes) -> bytes:
+    """``value`` in one line.  Only white space follows a line end in it (RFC 5322, section 2.2.3)."""
+    return value.replace(b"\r\n", b"").replace(b"\n", b"")
+
+
+def _mime_value(value: bytes) -> bytes:
+    """``value`` unfolded.  What trails it counts: not every reader knows an encoding with a blank behind it."""
+    if _LF in value[:-1]:
+        return _unfolded(value).strip(b" \t\r\n")
+    return value.strip(b"\r\n").lstrip(b" \t")
 
 
 def text_of(raw: bytes) -> str:

@@ -104,15 +104,16 @@ def is_western(foreign: bytes) -> bool:
 
 def normalise(text: str) -> bytes:
     """``text`` as detectors match it, in UTF-8, with line feeds for line ends."""
-    if "\r\n" in text:
+    if "\r" in text:
         text = text.replace("\r\n", "\n")
     if text.isascii():
         return (text.replace("\0", "") if "\0" in text else text).encode("ascii")
     # All patterns ignore case, so only what folds to several letters is folded here.
     data = text.encode("utf-8", "replace")
+    # Each byte more than characters is one of a Western letter, whose first byte no other character has.
+    if data.count(_WESTERN) == len(data) - len(text):
+        return data.replace(b"\xc3\x9f", b"ss") if "ß" in text else data
     foreign = data.translate(None, _ASCII)
-    if is_western(foreign):
-        return data.replace(b"\xc3\x9f", b"ss") if b"\xc3\x9f" in foreign else data
     # Most text needs nothing of this; ASCII between other characters changes nothing, but for what combines with it.
     if not _COMBINING(foreign) and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):
         if b"\xc3\x9f" in foreign:

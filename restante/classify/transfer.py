@@ -13,6 +13,7 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _WHITE = b" \t\r\n"
 _PADDED_BREAK = re.compile(rb"=[ \t]+\r?\n")
 _BARE_BREAK = re.compile(rb"=\r(?!\n)")
+_ODD_BREAK = re.compile(rb"=(?:[ \t]|\r(?!\n))")  # either; nearly no text has one
 _NOT_ALPHABET = bytes(set(range(256)) - set(_ALPHABET) - {ord("=")})
 
 
@@ -117,10 +118,11 @@ class QuotedPrintable:
         return self._decode(carry)
 
     def _decode(self, data: bytes) -> bytes:
-        if b"= " in data or b"=\t" in data:
-            # White space at the end of a line was added on the way (RFC 2045, section 6.7, rule 3).
-            data = _PADDED_BREAK.sub(b"=\n", data)
-        if b"=\r" in data and _BARE_BREAK.search(data):
+        if not _ODD_BREAK.search(data):
+            return binascii.a2b_qp(data)
+        # White space at the end of a line was added on the way (RFC 2045, section 6.7, rule 3).
+        data = _PADDED_BREAK.sub(b"=\n", data)
+        if _BARE_BREAK.search(data):
             # Python's decoder would drop the rest of the line; some readers take it for a soft break, others do not.
             self.defect = self.defect or "a bare carriage return in quoted-printable"
             data = _BARE_BREAK.sub(b"=\n", data)

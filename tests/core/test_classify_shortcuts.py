@@ -1,0 +1,136 @@
+"""What the classifier does in a shorter way for ordinary mail gives what its careful way gives, near the border too."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from restante.classify import embedded
+from restante.classify.embedded import Embedded
+from restante.classify.entity import _described, describe
+from restante.classify.headers import HeaderBlock, parse_fields, well_formed
+from restante.classify.text import normalise
+from restante.classify.transfer import QuotedPrintable
+
+EXAMPLES = settings(max_examples=400, deadline=None)
+
+
+def made_of(*some: bytes) -> st.SearchStrategy[bytes]:
+    """Texts in which these stand in any order."""
+    return st.lists(st.sampled_from(some), max_size=12).map(b"".join)
+
+
+def disturbed(text: bytes, *some: bytes) -> st.SearchStrategy[bytes]:
+    """``text`` with up to three of these put in somewhere."""
+    put = st.tuples(st.integers(0, len(text)), st.sampled_from(some))
+
+    def inserted(puts: list[tuple[int, bytes]]) -> bytes:
+        changed = text
+        for place, one in puts:
+            changed = changed[:place] + one + changed[place:]
+        return changed
+
+    return st.lists(put, max_size=3).map(inserted)
+
+
+ODD = (
+    *(b'"', b";", b" ", b"=", b"(", b")", b"\\", b"\0", b"\xe4", b"?", b",", b"*", b"x" * 63, b"; boundary=b"),
+    *(b"boundary", b"=?utf-8?q?b?=", b"charset=", b"; name=n", b'; x="a;b"', b"\t"),
+)
+
+
+@EXAMPLES
+@given(
+    st.one_of(
+        disturbed(b'Multipart/mixed; boundary="=_a.b:c"', *ODD),
+        disturbed(b"multipart/mixed;boundary=ab=c", *ODD),
+        disturbed(b'multipart/signed; micalg=pgp-sha1; boundary="abc"; protocol="application/pgp-signature"', *ODD),
+    )
+)
+@example(b"multipart/mixed; boundary=" + b"x" * 71)
+@example(b"multipart/mixed; boundary=a,b")
+def test_an_ordinary_multipart_is_described_as_a_doubtful_one_is(value: bytes) -> None:
+    block = HeaderBlock([(b"content-type", value)])
+    assert describe(block, "text/plain") == _described.__wrapped__((value,), (), b"", "text/plain")
+
+
+HEADER = b"Received: by a\n\tfor b\nContent-Type: text/plain;\n charset=x\nContent-Transfer-Encoding: base64\nTo: a\n"
+BREAKS = (b"\n", b"\r\n", b"\r", b" ", b"\t", b"\0", b":", b"\n content-type: a/b", b"(", b"X-", b"\x0b", b"\xe4")
+
+
+@EXAMPLES
+@given(st.one_of(disturbed(HEADER, *BREAKS), disturbed(HEADER.replace(b"\n", b"\r\n"), *BREAKS)))
+def test_a_header_beyond_doubt_is_read_as_a_doubtful_one_is(raw: bytes) -> None:
+    quick = well_formed(raw + b"\n", 0)
+    if quick is None:
+        return
+    block, end = quick
+    careful = parse_fields((raw + b"\n")[:end].splitlines(keepends=True)[:-1])
+    # White space behind a value counts in those fields alone that describe a body.
+    assert [(name, value if name.startswith(b"content-") else value.strip()) for name, value in careful.fields] == (
+        block.fields
+    )
+    assert careful.broken == block.broken
+
+
+@EXAMPLES
+@given(st.text(st.sampled_from("a\r\n ß¿ÀÿÃ×\xa0Āἀ\u0300\u2028\U0001d7d8\ud800")))
+def test_text_of_western_europe_is_normalised_as_any_other(text: str) -> None:
+    # Greek is not.  It joins with nothing before it.
+    assert normalise(text + "\u03b1") == normalise(text) + "\u03b1".encode()
+
+
+@EXAMPLES
+@given(made_of(b"=", b" ", b"\t", b"\r", b"\n", b"41", b"a", b"="))
+def test_quoted_printable_without_odd_line_ends_is_decoded_as_any_other(data: bytes) -> None:
+    decoder = QuotedPrintable()
+    decoded = decoder.feed(data + b"\n") + decoder.close()
+    plain = re.sub(rb"=[ \t]+\r?\n", b"=\n", data + b"\n")
+    assert decoded == binascii.a2b_qp(re.sub(rb"=\r(?!\n)", b"=\n", plain))
+    assert bool(decoder.defect) == bool(re.search(rb"=\r(?!\n)", plain))
+
+
+class Files:
+    """What was found inside a text."""
+
+    def __init__(self) -> None:
+        self.seen: list[str | bytes] = []
+
+    def open(self, decoding: str) -> Files:
+        """Another one begins."""
+        self.seen.append(decoding)
+        return self
+
+    def feed(self, data: bytes) -> None:
+        """More of it."""
+        self.seen.append(data)
+
+    def close(self) -> None:
+        """It ended."""
+
+
+def files(text: bytes) -> list[str | bytes]:
+    found = Files()
+    whole = Embedded(found.open, found.seen.append)
+    whole.feed(text)
+    whole.close()
+    return found.seen
+
+
+@EXAMPLES
+@given(
+    made_of(
+        *(b"QUJDREVGR0hJSktMTU5PUA", b"==", b"=", b"\n", b"\n", b"> ", b"\r", b" ", b"\xe4", b"-----BEGIN PGP MESSAGE"),
+        *(b"begin 644 a\n", b"begin-base64 644 a\n", b"#0V%T\n", b"end\n", b"=ybegin line=1\n", b"data:;base64,QUJD"),
+        b"(This file must be converted with BinHex 4.0)",
+    )
+)
+def test_a_text_without_a_first_line_of_a_file_has_none(text: bytes) -> None:
+    quick = files(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "_FIRST_LINE", lambda _: True)
+        assert files(text) == quick
