@@ -16,7 +16,9 @@ SAMPLE = 1024
 MAX_NESTED = 4  # base64 inside base64 inside ...
 
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08"))
-_HTML = re.compile(rb"<(?:!doctype|html|head|body|div|table|span|p|br|font)[\s/>]|&#x?[0-9a-f]{2,6};", re.IGNORECASE)
+# Each by itself: where its first character is not found, nothing else is tried.
+_TAG = re.compile(rb"<(?:!doctype|html|head|body|div|table|span|p|br|font)[\s/>]", re.IGNORECASE)
+_REFERENCE = re.compile(rb"&#x?[0-9a-f]{2,6};", re.IGNORECASE)
 _MAGIC = (
     (b"%PDF-", "PDF"),
     (b"\xd0\xcf\x11\xe0", "Office document"),
@@ -88,11 +90,8 @@ class Content:
         if data and (self._attached or not text):
             self._keep(sample)
         if self._textual or text:
-            html = (
-                self._html
-                or ((b"<" in sample or b"&" in sample) and bool(_HTML.search(sample)))
-                or (not self._textual and b"<" in sample)
-            )
+            html = self._html or bool(_TAG.search(sample) or _REFERENCE.search(sample))
+            html = html or (not self._textual and b"<" in sample)
             self._scan = self._session.text(
                 self._place,
                 self._charsets,

@@ -43,6 +43,7 @@ _BLOCKS = (
 _BARE = _BETWEEN | {slash + name: " " for slash in ("", "/") for name in _BLOCKS}
 _OPENS = frozenset(string.ascii_letters + "!?/")
 _TAG = re.compile(r"<([A-Za-z!?/][^>]*)>")
+_SPACES = re.compile(r"  [ ]*")
 _NAME = re.compile(r"/?[A-Za-z][A-Za-z0-9:]*")
 _PLAIN_TAG = len("/blockquote")  # what is no longer has no attribute that says anything
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
@@ -82,11 +83,11 @@ class Page:
     apart: bool
 
 
-def page(markup: str) -> Page:
-    """Read ``markup``, which may be anything."""
+def page(markup: str, data: bytes | None = None) -> Page:
+    """Read ``markup``, which may be anything; ``data`` is the same in UTF-8 where that is at hand."""
     hidden: list[str] = []
     unseen: list[str] = []
-    data = markup.encode("utf-8", "replace")
+    data = markup.encode("utf-8", "replace") if data is None else data
     unusual = _UNUSUAL(data)
     apart = (unusual and _LINED(data)) or _INLINE in markup
     if "<!--" in markup:
@@ -137,8 +138,7 @@ def _stripped(markup: str, tags: list[str]) -> str:
     if end:
         markup = _between_tags(markup[:end], tags) + markup[end:]
     text = markup.replace("\n", " ").replace("\r", " ").replace("\t", " ")
-    for width in (64, 16, 4, 3, 2):
-        text = text.replace(" " * width, " ")
+    text = _SPACES.sub(" ", text)
     return text.replace(_QUOTE, "\n> ").replace(_UNQUOTE, "\n") if _QUOTE in text or _UNQUOTE in text else text
 
 

@@ -212,7 +212,7 @@ class TextScan:
         if text is None:
             self._block(raw, final=True)
         else:
-            self._short(text)
+            self._short(text, raw)
 
     def _sniff(self, raw: bytes) -> None:
         """What the text itself says of its charset: a page in its head, Japanese mail by its escape sequences."""
@@ -232,15 +232,16 @@ class TextScan:
         except UnicodeDecodeError:
             return None
 
-    def _short(self, text: str) -> None:
-        """A text that fits into one window and has one reading needs no lanes."""
+    def _short(self, text: str, raw: bytes) -> None:
+        """A text that fits into one window and has one reading, as which ``raw`` is UTF-8, needs no lanes."""
         if not self._html:
-            seen = normalise(text)
+            seen = normalise(text, raw)
             self._target.whole("utf-8", seen)
             self._target.others("utf-8", seen, text, seen)
             return
-        read = page(text)
-        source = normalise(unescape(text))
+        read = page(text, raw)
+        shown = unescape(text)
+        source = normalise(shown, raw if shown is text else None)
         text = unescape(read.seen)
         seen = normalise(text)
         self._target.page(read, source, seen, source_is_shown=self._source_is_shown)

@@ -102,14 +102,17 @@ def is_western(foreign: bytes) -> bool:
     return foreign[::2].count(_WESTERN) * 2 == len(foreign)
 
 
-def normalise(text: str) -> bytes:
-    """``text`` as detectors match it, in UTF-8, with line feeds for line ends."""
+def normalise(text: str, data: bytes | None = None) -> bytes:
+    """``text`` as detectors match it, in UTF-8, with line feeds for line ends.
+
+    ``data`` is ``text`` in UTF-8, where that is at hand.
+    """
     if "\r" in text:
-        text = text.replace("\r\n", "\n")
+        text, data = text.replace("\r\n", "\n"), None
     if text.isascii():
         return (text.replace("\0", "") if "\0" in text else text).encode("ascii")
     # All patterns ignore case, so only what folds to several letters is folded here.
-    data = text.encode("utf-8", "replace")
+    data = text.encode("utf-8", "replace") if data is None else data
     # Each byte more than characters is one of a Western letter, whose first byte no other character has.
     if data.count(_WESTERN) == len(data) - len(text):
         return data.replace(b"\xc3\x9f", b"ss") if "ß" in text else data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import io
 import re
 
 import pytest
@@ -11,12 +12,16 @@ from hypothesis import strategies as st
 
 from restante.classify import embedded
 from restante.classify.embedded import Embedded
+from restante.classify.engine import Classifier
 from restante.classify.entity import _described, describe
 from restante.classify.headers import HeaderBlock, parse_fields, well_formed
+from restante.classify.markup import page
 from restante.classify.text import normalise
 from restante.classify.transfer import QuotedPrintable
+from restante.policy import Policy
 
-EXAMPLES = settings(max_examples=400, deadline=None)
+EXAMPLES = settings(max_examples=200, deadline=None)
+CLASSIFIER = Classifier(Policy.default())
 
 
 def made_of(*some: bytes) -> st.SearchStrategy[bytes]:
@@ -82,6 +87,26 @@ def test_a_header_beyond_doubt_is_read_as_a_doubtful_one_is(raw: bytes) -> None:
 def test_text_of_western_europe_is_normalised_as_any_other(text: str) -> None:
     # Greek is not.  It joins with nothing before it.
     assert normalise(text + "\u03b1") == normalise(text) + "\u03b1".encode()
+    assert normalise(text, text.encode("utf-8", "replace")) == normalise(text)
+
+
+@pytest.mark.parametrize("number", [2, 11, 64, 100, 1000])
+def test_white_space_of_a_page_is_one_space(number: int) -> None:
+    assert page(f"<p>one{' ' * number}two</p>").seen.strip() == "one two"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("plain", "Visa &#52;111 1111 1111 1111"),
+        ("plain", "<p>Visa 41<i></i>11 1111 1111 1111</p>"),
+        ("html", '<p title="Visa &#52;111 1111 1111 1111">Grüße</p>'),
+    ],
+)
+def test_a_page_is_read_as_such_whatever_says_that_it_is_one(kind: str, text: str) -> None:
+    message = f"Content-Type: text/{kind}; charset=utf-8\n\n{text}\n".encode()
+    found = CLASSIFIER.classify(io.BytesIO(message)).findings
+    assert "payment-card" in {one.detector for one in found}
 
 
 @EXAMPLES
