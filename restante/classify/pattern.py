@@ -13,6 +13,7 @@ import re2
 from restante.classify.detector import EDGE, Detector, Form
 from restante.classify.finding import Confidence
 from restante.classify.text import UNANCHORED
+from restante.classify.widen import RUNS, widened
 
 # RE2's own matching function: the wrapper around it costs more than a search in a short text.  No pattern has groups,
 # so that it never needs more than RE2's automata.
@@ -60,8 +61,8 @@ class Pattern:
         return match
 
 
-class Prefilter:
-    """Tells which of many patterns match somewhere in a text, in one pass.
+class Together:
+    """Tells which of many patterns match in a text, in one pass.
 
     An automaton of RE2 learns a text's states as it reads, and what it has learned counts for the next text.  Patterns
     that match often do so in ever new combinations, each a state of its own: these do not belong in here.
@@ -81,6 +82,30 @@ class Prefilter:
         """The numbers of those that match."""
         found = self._set.Match(text) if self._numbers else None
         return [self._numbers[one] for one in found] if found else []
+
+
+class Prefilter:
+    """Tells which of many patterns may match somewhere in a text.
+
+    Those that say little of letters and digits are looked for widened, by themselves; but for those that would then
+    match just any number or word.
+    """
+
+    def __init__(self, numbered: Iterable[tuple[int, Pattern]]) -> None:
+        patterns = dict(numbered)
+        wide = {
+            number: pattern
+            for number, one in patterns.items()
+            if one.vague and (pattern := widened(one.form.pattern)) is not None
+        }
+        for number in Together(wide.items()).match(RUNS):
+            del wide[number]
+        self._wide = Together(wide.items())
+        self._exact = Together((number, one.form.pattern) for number, one in patterns.items() if number not in wide)
+
+    def match(self, text: bytes) -> list[int]:
+        """The numbers of all that match, and of some that do not."""
+        return self._exact.match(text) + self._wide.match(text)
 
 
 Sure = dict[Confidence, dict[int, tuple[Entry, ...]]]

@@ -15,7 +15,7 @@ from restante.classify.detector import Detector, Form, Proof, Surroundings
 from restante.classify.dictionary import Dictionary
 from restante.classify.finding import Confidence
 from restante.classify.nearby import CONTEXT, Nearby
-from restante.classify.pattern import Entry, Pattern, Prefilter, askers
+from restante.classify.pattern import Entry, Pattern, Prefilter, Together, askers
 from restante.classify.tables import DictionaryTable, Lexicon
 from restante.classify.text import UNANCHORED
 from restante.classify.vocabulary import Reading, Vocabulary
@@ -103,16 +103,15 @@ class Scanner:
                 entries.append(Entry(detector, form.alone, context))
         self.patterns = tuple(Pattern(form, tuple(entries)) for form, entries in asked.values())
         self.sure, self.needy = askers(self.patterns)
-        forms = [pattern.form.pattern for pattern in self.patterns]
-        self._all = Prefilter(enumerate(forms))
+        self._all = Prefilter(enumerate(self.patterns))
         vague = {index for index, one in enumerate(self.patterns) if one.vague} - self.sure[Confidence.MEDIUM].keys()
         self._vague = {context: whose & vague for context, whose in self.needy.items() if whose & vague}
-        self._telling = Prefilter((index, form) for index, form in enumerate(forms) if index not in vague)
+        self._telling = Prefilter((index, one) for index, one in enumerate(self.patterns) if index not in vague)
         led = ((index, pattern.body) for index, pattern in enumerate(self.patterns) if pattern.number_led)
-        self._numbers = Prefilter(led, at_start=True)
+        self._numbers = Together(led, at_start=True)
 
     def candidates(self, text: bytes, least: Confidence) -> list[int]:
-        """Which patterns match somewhere in ``text``; of the vague ones only where those may reach ``least``."""
+        """Which patterns may match somewhere in ``text``; of the vague ones only where those may reach ``least``."""
         return (self._all if least is Confidence.LOW else self._telling).match(text)
 
     def vague(self, contexts: Collection[int]) -> frozenset[int]:
@@ -129,9 +128,8 @@ class Scanner:
     def may_find(self, text: bytes, beside: Reading, least: Confidence) -> bool:
         """Whether something in ``text`` may count for at least ``least``, with the words of ``beside`` near it."""
         reading = self.vocabulary.read(text)
-        if reading.phrases or self.candidates(text, least):
-            return True
-        if any(self.patterns[index].occurs(text) for index in self.vague(beside.contexts)):
+        possible = (*self.candidates(text, least), *self.vague(beside.contexts))
+        if reading.phrases or any(self.patterns[index].occurs(text) for index in possible):
             return True
         return any(any(True for _ in one.find(reading.words, 0, len(text))) for _, one in self.dictionaries)
 
