@@ -69,7 +69,7 @@ def _is_selector(character: str) -> bool:
     return "\U000e0100" <= character < "\U000e0200"
 
 
-_INSTEAD = _Instead({code: chr(code) for code in range(1, 128)} | {0: None})
+_INSTEAD = _Instead({code: chr(code) for code in range(1, 128)})
 # One pass tells whether there is any of these, which are rare: more of them than are replaced, and none too few.
 _ANY = occurs(
     rf"[\p{{Cf}}\p{{Nd}}\p{{No}}\p{{Pd}}\p{{Mn}}\p{{Me}}\x{{E0000}}-\x{{E01FF}}{_FILLERS}{_HYPHENS}{_UNFOLDED}".encode()
@@ -107,10 +107,10 @@ def normalise(text: str, data: bytes | None = None) -> bytes:
 
     ``data`` is ``text`` in UTF-8, where that is at hand.
     """
-    if "\r" in text:
-        text, data = text.replace("\r\n", "\n"), None
+    if "\r" in text or "\0" in text:
+        text, data = text.replace("\r\n", "\n").replace("\0", ""), None
     if text.isascii():
-        return (text.replace("\0", "") if "\0" in text else text).encode("ascii")
+        return text.encode("ascii")
     # All patterns ignore case, so only what folds to several letters is folded here.
     data = text.encode("utf-8", "replace") if data is None else data
     # Each byte more than characters is one of a Western letter, whose first byte no other character has.

@@ -111,6 +111,12 @@ CLEAR: tuple[tuple[str, bytes, str], ...] = (
         "body",
     ),
     ("no-break hyphens", part("text/plain; charset=utf-8", CARD.replace(" ", "\u2011").encode()), "body"),
+    ("zeros", part("text/plain; charset=utf-8", CARD.replace(" ", "\0").encode()), "body"),
+    (
+        "zeros beside an umlaut",
+        part("text/plain; charset=utf-8", ("\u00fc " + CARD.replace(" ", "\0")).encode()),
+        "body",
+    ),
     ("zero width", part("text/plain; charset=utf-8", "\u200b".join(CARD).encode()), "body"),
     (
         "full width",
