@@ -55,8 +55,8 @@ class Phrase:
     """``key`` is in lower case with single spaces; ``lead`` characters of it stand before its first word.
 
     ``owners`` are numbers of lexicons, ``contexts`` those of lists of context words.  ``words`` is empty where the
-    script puts no space between words, and the phrase stands anywhere.  ``needle`` finds the first word, ``second`` is
-    the one after it.
+    script puts no space between words, and the phrase stands anywhere.  ``needle`` finds the first word and those that
+    no space parts from it, ``second`` is the one after these.
     """
 
     key: str
@@ -87,16 +87,17 @@ class Vocabulary:
                 lead = len(words.decode()) - len(words.decode().lstrip())
                 plain = len(tokens) == 1 and len(tokens[0]) == len(words)
                 whose = frozenset(owners.get(key, ())), frozenset(near.get(key, ()))
-                second = tokens[1] if len(tokens) > 1 else b""
-                phrase = Phrase(key, frozenset(tokens), b" %b " % tokens[0], second, lead, plain, *whose)
+                first = next(one for part in key.split() if (one := as_words(part.encode()).strip()))
+                second = tokens[len(first.split()) :] or [b""]
+                phrase = Phrase(key, frozenset(tokens), b" %b " % first, second[0], lead, plain, *whose)
                 phrases.append(phrase)
         uses = Counter(word for phrase in phrases for word in phrase.words)
         for phrase in phrases:
-            # The word that fewest phrases share is the rarest, as a rule: most texts hold none of those.
-            rarest = min(phrase.words, key=lambda word: (uses[word], -len(word), word))
+            # A long word that few phrases share is the rarest, as a rule: most texts hold none of those.
+            rarest = min(phrase.words, key=lambda word: (uses[word] / len(word) ** 3, word))
             by_word.setdefault(rarest, []).append(phrase)
         self._by_word: Mapping[bytes, tuple[Phrase, ...]] = {word: tuple(own) for word, own in by_word.items()}
-        self._words = frozenset(word for phrase in phrases for word in phrase.words)
+        self._words, self._rarest = frozenset(uses), frozenset(by_word)
         self._unspaced = tuple(unspaced)
 
     def read(self, text: bytes) -> Reading:
@@ -105,7 +106,7 @@ class Vocabulary:
         words = _as_words(text, foreign)
         # Straight from the list: a set of all words of the text would cost as much again.
         known = self._words.intersection(words.split())
-        rarest = known & self._by_word.keys()
+        rarest = known & self._rarest
         phrases = [phrase for word in rarest for phrase in self._by_word[word] if phrase.plain or phrase.words <= known]
         if self._unspaced and foreign and not is_western(foreign) and _ANY_UNSPACED(foreign):
             phrases += [phrase for phrase in self._unspaced if phrase.needle in text]
@@ -151,7 +152,7 @@ class Reading:
                 place = _place(self.text, first, phrase) if near.startswith(phrase.second) else None
             if place and start <= place[0] < end:
                 yield (*place, phrase)
-            position = words.find(needle, first + size, last)
+            position = words.find(needle, first, last)
 
 
 def _anywhere(text: bytes, phrase: Phrase, start: int, end: int) -> Iterator[tuple[int, int, Phrase]]:
