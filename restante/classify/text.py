@@ -10,7 +10,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import re2
 
@@ -95,6 +95,8 @@ _ASCII = bytes(range(1, 128))
 _WESTERN = b"\xc3"
 # Marks and jamo, whose normal form depends on the character before.
 _COMBINING = occurs(rb"[\pM\x{1100}-\x{11FF}]")
+_DECORATED = occurs(rb"[\n -~]\pM")
+_DISTINCT, _FEW = 1_000, 32  # characters of one text beyond which it is not looked at what becomes of each
 
 
 def is_western(foreign: bytes) -> bool:
@@ -118,18 +120,53 @@ def normalise(text: str, data: bytes | None = None) -> bytes:
         return data.replace(b"\xc3\x9f", b"ss") if "ß" in text else data
     foreign = data.translate(None, _ASCII)
     # Most text needs nothing of this; ASCII between other characters changes nothing, but for what combines with it.
-    if not _COMBINING(foreign) and unicodedata.is_normalized("NFKC", foreign.decode("utf-8")):
-        if b"\xc3\x9f" in foreign:
-            data = data.replace(b"\xc3\x9f", b"ss")
-            foreign = foreign.replace(b"\xc3\x9f", b"")
-    else:
-        data = unicodedata.normalize("NFKC", text).replace("ß", "ss").encode("utf-8", "replace")
-        foreign = data.translate(None, _ASCII)
-    if not _ANY(foreign):
+    if _COMBINING(foreign):
+        return _in_full(text)
+    characters = foreign.decode("utf-8")
+    if unicodedata.is_normalized("NFKC", characters) and not _ANY(foreign.replace(b"\xc3\x9f", b"")):
+        return data.replace(b"\xc3\x9f", b"ss")
+    # A dash or two: to go through all of the text for it would cost more than all that is looked for in it.
+    changes = _changes(characters)
+    if changes is None:
+        return _in_full(text)
+    for old, new in changes.items():
+        data = data.replace(old.encode(), new.encode())
+    return data
+
+
+def _in_full(text: str) -> bytes:
+    """``text`` normalised, whatever stands in it."""
+    data = unicodedata.normalize("NFKC", text).replace("ß", "ss").encode("utf-8", "replace")
+    if not _ANY(data.translate(None, _ASCII)):
         return data
     plain = data.decode("utf-8").translate(_INSTEAD)
-    highest = _HIGHEST_BASIC if max(plain, default="") <= _HIGHEST_BASIC else "\U0010ffff"
+    data = plain.encode()
+    if not _DECORATED(data):
+        return data
+    highest = _HIGHEST_BASIC if max(plain) <= _HIGHEST_BASIC else "\U0010ffff"
     return _decoration(highest).sub("", plain).encode()
+
+
+def _changes(characters: str) -> dict[str, str] | None:
+    """What stands for those of ``characters`` that change, unless they are many or their neighbours matter."""
+    distinct = set(characters)
+    if len(distinct) > _DISTINCT:
+        return None
+    changes: dict[str, str] = {}
+    for old in distinct:
+        new = _alone(old)
+        if new is None:
+            return None
+        if new != old:
+            changes[old] = new
+    return changes if len(changes) <= _FEW else None
+
+
+@lru_cache(maxsize=4096)
+def _alone(character: str) -> str | None:
+    """What ``character`` becomes wherever it stands; nothing where that depends on what stands beside it."""
+    new = _in_full(character)
+    return None if _COMBINING(new) else new.decode("utf-8")
 
 
 # Decoders that are no charset of mail, or whose cost is not linear.

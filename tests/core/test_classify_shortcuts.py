@@ -16,7 +16,7 @@ from restante.classify.engine import Classifier
 from restante.classify.entity import _described, describe
 from restante.classify.headers import HeaderBlock, parse_fields, well_formed
 from restante.classify.markup import page
-from restante.classify.text import normalise
+from restante.classify.text import _in_full, normalise
 from restante.classify.transfer import QuotedPrintable
 from restante.policy import Policy
 
@@ -82,12 +82,26 @@ def test_a_header_beyond_doubt_is_read_as_a_doubtful_one_is(raw: bytes) -> None:
     assert careful.broken == block.broken
 
 
+LETTERS = st.sampled_from(
+    "a1 \r\n\0ßä¿ÀÿÃ×\xa0Āἀα가\u1161か\u3099\uff9e\u0301´…–\u00ad\u200bǰΐ\u2028１\U0001d7d8\ud800"
+)
+
+
 @EXAMPLES
-@given(st.text(st.sampled_from("a\r\n\0 ß¿ÀÿÃ×\xa0Āἀ\u0300\u2028\U0001d7d8\ud800")))
-def test_text_of_western_europe_is_normalised_as_any_other(text: str) -> None:
-    # Greek is not.  It joins with nothing before it.
-    assert normalise(text + "\u03b1") == normalise(text) + "\u03b1".encode()
-    assert normalise(text, text.encode("utf-8", "replace")) == normalise(text)
+@given(st.text(st.one_of(LETTERS, LETTERS, st.characters())))
+@example("か\uff9e")
+@example("–" + "".join(map(chr, range(0xFF01, 0xFF5F))))
+@example("–" + "".join(map(chr, range(0x4E00, 0x5400))))
+def test_text_is_normalised_as_if_each_character_were_looked_at(text: str) -> None:
+    plain = _in_full(text.replace("\r\n", "\n").replace("\0", ""))
+    assert normalise(text) == normalise(text, text.encode("utf-8", "replace")) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("ä–4", "ä-4"), ("\u00a0\u0301x", " x"), ("4\u0301", "4"), ("ß\u2028４", "ss\n4")]
+)
+def test_text_is_normalised(text: str, plain: str) -> None:
+    assert normalise(text).decode() == plain
 
 
 @pytest.mark.parametrize("number", [2, 11, 64, 100, 1000])
