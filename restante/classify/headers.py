@@ -31,10 +31,12 @@ class HeaderBlock:
         return next((value for key, value in self.fields if key == name), b"")
 
 
-_FIELD = re.compile(rb"([!-9;-~]+):(.*(?:\n[ \t].*)*)\n")
+_FIELD = re.compile(rb"([!-9;-~]++):(.*+(?:\n[ \t].*+)*+)\n")
 _BREAK = re.compile(rb"\n\r?\n")
 _CR, _LF, _NUL = b"\r\n\0"  # as numbers, which a search of bytes is quicker to find
-_MIME = frozenset({b"content-type", b"content-transfer-encoding", b"content-disposition", b"content-id"})
+_MIME = frozenset(
+    b"content-" + name for name in (b"type", b"transfer-encoding", b"disposition", b"id", b"description", b"language")
+)
 # What a reader that does not unfold, or that trims lines, takes for a field of its own.  The list of signed fields in
 # a DKIM signature has names and colons too, but no values.
 _FOLDED_FIELD = re.compile(
@@ -60,21 +62,20 @@ def well_formed(data: bytes, start: int) -> tuple[HeaderBlock, int] | None:
     pieces = _FIELD.split(raw)  # what stands between two fields, a name, a value, and so on
     if any(pieces[::3]):
         return None
+    names = b"\n".join(pieces[1::3]).lower()
+    keys = names.split(b"\n")
+    # Asked of all fields at once; each is looked at only where there is something of the kind.
+    odd = _NUL in raw or names.count(b"ontent") != sum([key in _MIME for key in keys])
+    hidden = _FOLDED_FIELD.search(raw) is not None
     block = HeaderBlock()
-    fields = block.fields
-    for name, value in zip(pieces[1::3], pieces[2::3], strict=True):
-        key = name.lower()
-        if key in _MIME and _NUL not in value:
-            if _LF in value:
-                _folded_fields(block, value)
-            fields.append((key, _mime_value(value)))
-        elif key.find(b"ontent") >= 0:
-            _add(block, b"%b:%b" % (name, value))
-        elif _LF in value:
+    for key, value in zip(keys, pieces[2::3], strict=True):
+        if odd and key.find(b"ontent") >= 0:
+            _add(block, b"%b:%b" % (key, value))
+            continue
+        if hidden:
             _folded_fields(block, value)
-            fields.append((key, _unfolded(value).strip()))
-        else:
-            fields.append((key, value.strip()))
+        plain = _mime_value(value) if key in _MIME else (_unfolded(value) if _LF in value else value).strip()
+        block.fields.append((key, plain))
     return block, end.end()
 
 

@@ -29,6 +29,7 @@ class SenderTriggers:
         self._asked = frozenset(name.encode("utf-8") for name in asked_headers)
         self._headers = tuple((name.lower().encode("utf-8"), name) for name in triggers.headers)
         self._sensitivity = triggers.sensitivity
+        self._telling = frozenset({b"subject", b"sensitivity", *(key for key, _ in self._headers)})
 
     def apply(self, block: HeaderBlock, session: Session) -> None:
         """Look at the header of the message itself; attached messages speak for their own senders."""
@@ -38,6 +39,7 @@ class SenderTriggers:
                 for name, value in block.fields
                 if name in self._asked
             ]
+        block = HeaderBlock([one for one in block.fields if one[0] in self._telling])
         for raw in block.all(b"subject"):
             subject = decode_words(raw)
             session.subject = session.subject or subject

@@ -69,6 +69,8 @@ BREAKS = (b"\n", b"\r\n", b"\r", b" ", b"\t", b"\0", b":", b"\n content-type: a/
 
 @EXAMPLES
 @given(st.one_of(disturbed(HEADER, *BREAKS), disturbed(HEADER.replace(b"\n", b"\r\n"), *BREAKS)))
+@example(b"(of a kind)Content-Type: text/html\n")
+@example(b"Content-Language: en \n")
 def test_a_header_beyond_doubt_is_read_as_a_doubtful_one_is(raw: bytes) -> None:
     quick = well_formed(raw + b"\n", 0)
     if quick is None:
