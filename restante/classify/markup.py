@@ -43,6 +43,7 @@ _BLOCKS = (
 _BARE = _BETWEEN | {slash + name: " " for slash in ("", "/") for name in _BLOCKS}
 _OPENS = frozenset(string.ascii_letters + "!?/")
 _TAG = re.compile(r"<([A-Za-z!?/][^>]*)>")
+_IN_WORD = re.compile(r"\x01(?<=[^\W_]\x01)\x01*[^\W_]")  # inline tags between two words
 _SPACES = re.compile(r"  [ ]*")
 _NAME = re.compile(r"/?[A-Za-z][A-Za-z0-9:]*")
 _PLAIN_TAG = len("/blockquote")  # what is no longer has no attribute that says anything
@@ -66,6 +67,7 @@ _CONCEALED, _LINED, _UNUSUAL = map(occurs, (_CONCEALING, _LINING, b"%b|%b" % (_C
 _OPENING = re.compile(rf"<([A-Za-z][A-Za-z0-9]*)\b[^>]{{0,{2 * _LONGEST_TAG}}}>")
 _SELECTED = re.compile(r"\.([\w-]+)")
 _REVERSED = re.compile(r"(?:<bdo\b[^>]*rtl|bidi-override)[^>]*>([^<]{1,4096})", re.IGNORECASE)
+_MAY_REVERSE = occurs(rb"(?i)<bdo|bidi-override")
 _VOID = frozenset({"img", "br", "hr", "input", "meta", "link", "area", "col", "wbr", "source"})
 
 
@@ -94,11 +96,12 @@ def page(markup: str, data: bytes | None = None) -> Page:
         # Nothing after the last end can match, and trying would take time quadratic in the openings.
         end = markup.rfind("-->") + 3
         if end > 2:
-            hidden += [text for text in _COMMENT.findall(markup[:end]) if len(text) > 8]
-            markup = _COMMENT.sub(_INLINE, markup[:end]) + markup[end:]
+            pieces = _COMMENT.split(markup[:end])
+            hidden += [text for text in pieces[1::2] if len(text) > 8]
+            markup = _INLINE.join(pieces[::2]) + markup[end:]
     if "<![CDATA[" in markup:
         hidden.append(markup.replace("<![CDATA[", "").replace("]]>", ""))
-    if "rtl" in markup or "bidi-override" in markup:
+    if ("rtl" in markup or "bidi-override" in markup) and _MAY_REVERSE(data):
         hidden += [text[::-1] for text in _REVERSED.findall(markup)]
     concealed = unusual and _CONCEALED(data)
     classes: frozenset[str] = frozenset()
@@ -111,25 +114,14 @@ def page(markup: str, data: bytes | None = None) -> Page:
     tags: list[str] = []
     seen = "\n".join([_stripped(one, tags) for one in (markup, *hidden)])
     # A short one has no attribute that says anything; its name may be a word that a value stands near.
-    unseen += [f"<{tag}>" for tag in tags if len(tag) > _PLAIN_TAG]
-    unseen += [f"<{tag}>" for tag in dict.fromkeys(tags) if len(tag) <= _PLAIN_TAG]
+    rare = [tag for tag in tags if len(tag) > _PLAIN_TAG]
+    rare += dict.fromkeys([tag for tag in tags if len(tag) <= _PLAIN_TAG])
+    if rare:
+        unseen.append("<" + ">\n<".join(rare) + ">")
     if _INLINE in seen:
-        apart = apart or _joins_words(seen)
+        apart = apart or _IN_WORD.search(seen) is not None
         seen = seen.replace(_INLINE, "")
     return Page(seen, "\n".join(unseen), apart)
-
-
-def _joins_words(seen: str) -> bool:
-    """Whether inline tags stand between two words somewhere."""
-    start = seen.find(_INLINE)
-    while start >= 0:
-        stop = start + 1
-        while seen.startswith(_INLINE, stop):
-            stop += 1
-        if seen[start - 1 : start].isalnum() and seen[stop : stop + 1].isalnum():
-            return True
-        start = seen.find(_INLINE, stop)
-    return False
 
 
 def _stripped(markup: str, tags: list[str]) -> str:
@@ -171,6 +163,9 @@ def _between_odd_tags(markup: str, tags: list[str]) -> str:
 
 def _between(tag: str) -> str:
     """What a tag puts between the words on either side of it."""
+    frequent = _BARE.get(tag.partition(" ")[0])
+    if frequent is not None:
+        return frequent
     name = _NAME.match(tag)
     return _BETWEEN.get(name.group(), " ") if name else " "
 

@@ -106,6 +106,26 @@ def test_text_is_normalised(text: str, plain: str) -> None:
     assert normalise(text).decode() == plain
 
 
+@pytest.mark.parametrize(
+    ("markup", "seen", "apart"),
+    [
+        ("one<b></b>two", "onetwo", True),
+        ("one <b>two</b>_<i>three", "one two_three", False),
+        ("one<!-- and not shown -->two", "onetwo\n and not shown ", True),
+        ('<bdo dir="rtl">21</bdo>', "21\n12", False),
+        ('<p style="unicode-bidi:Bidi-override" dir="rtl">21</p>', " 21 \n12", False),
+        ("one<a\thref=x>two<td width=1>three<font>!", "onetwo three!", True),
+    ],
+)
+def test_a_page_is_what_a_reader_sees(markup: str, seen: str, apart: bool) -> None:  # noqa: FBT001
+    read = page(markup)
+    assert (read.seen, read.apart) == (seen, apart)
+
+
+def test_tags_that_say_something_are_told() -> None:
+    assert page("<ul class=lists><dl><dl>one<!DOCTYPE html>").unseen == "<ul class=lists>\n<!DOCTYPE html>\n<dl>"
+
+
 @pytest.mark.parametrize("number", [2, 11, 64, 100, 1000])
 def test_white_space_of_a_page_is_one_space(number: int) -> None:
     assert page(f"<p>one{' ' * number}two</p>").seen.strip() == "one two"
