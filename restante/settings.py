@@ -23,6 +23,7 @@ from restante.receipts import CHOSEN, Receipt
 from restante.tls.trust_mode import BROKEN_NAME, SIGNED_NAME, TrustAd
 from restante.toml_source import load_model
 
+_PLAIN_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
 EXAMPLE_NAMES = frozenset({"mail.example.org", "pickup.example.org", "example.org"})
 
@@ -204,8 +205,12 @@ class PortalSettings(_Frozen):
     def _https(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.path not in {"", "/"} or parts.query or parts.fragment or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            plain = _PLAIN_HOST.fullmatch(parts.netloc) and parts.port != 0
+        except ValueError:
+            plain = None
+        if not plain or not parts.hostname or value.rstrip("/") != f"{parts.scheme}://{parts.netloc}":
             raise ValueError("must be an address without a path, such as https://pickup.example.org")
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1"}):
             raise ValueError("must begin with https:// (http:// only for localhost)")
@@ -215,7 +220,7 @@ class PortalSettings(_Frozen):
     def _files_elsewhere(self) -> Self:
         if self.files_url:
             here, there = urlsplit(self.url), urlsplit(self.files_url)
-            if here.hostname == there.hostname:
+            if (here.hostname or "").rstrip(".") == (there.hostname or "").rstrip("."):
                 raise ValueError("files_url must have another host than url: cookies do not tell ports apart")
             if here.scheme != there.scheme:
                 raise ValueError("files_url must begin as url does, with https://")

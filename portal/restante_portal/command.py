@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from restante.cli import Invocation
 
-_TOKEN = re.compile(r"/([psf])/[^\s/?\"']+")
+# As the application routes them: it merges slashes and decodes letters.
+_TOKEN = re.compile(r"/+([psf]|%(?:70|73|66))/+[^\s/?\"']+")
 _QUERY = re.compile(r"\?\S+")
 # What the server cannot read it writes out: a line of a header with cookies, or of a form with a code, which a wrong
 # length made it take for the next request.  What is wrong stands in front of it.

@@ -1,6 +1,6 @@
 """Files of messages on their own origin, where the settings name one: one route, and nothing else of the portal.
 
-A ticket that is over leads back to the message, where the same link makes a new one.
+A ticket that is used or over leads back to the portal, where the link that made it makes a new one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ def fetch(sealed: str) -> BaseResponse:
     ticket = tickets.read(here, sealed)
     if ticket is None:
         abort(404)
-    if not tickets.opens(here, ticket):
+    again = tickets.came_before(here, ticket)
+    if not again and not tickets.comes_first(here, ticket):
         return _back(here, ticket)
     try:
         response = _reviewed(here, ticket) if ticket.reviewed else _picked_up(here, ticket)
     except (links.NoPickup, admins.NotSignedIn):
         return _back(here, ticket)
-    tickets.give_cookie(here, response, ticket)
+    if not again:
+        tickets.give_cookie(here, response, ticket)
     return response
 
 

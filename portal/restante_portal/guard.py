@@ -97,6 +97,7 @@ def _right_host() -> None:
     if named == _host_of(settings.url):
         wrong = request.endpoint == FILES
     elif settings.files_url and named == _host_of(settings.files_url):
+        g.restante_elsewhere = True
         wrong = request.endpoint is not None and request.endpoint not in _BESIDE_FILES
     else:
         abort(400, "host")
@@ -119,7 +120,10 @@ def _headers(response: Response) -> Response:
     for name, value in _ALWAYS.items():
         response.headers[name] = value
     framed = g.get("restante_frame", False) and response.status_code == 200
-    response.headers["Content-Security-Policy"] = FRAME_POLICY if framed else _policy(response)
+    response.headers["Content-Security-Policy"] = policy = FRAME_POLICY if framed else _policy(response)
+    if policy == FILE_POLICY:
+        # Nothing is to be opened by a file; and beside a sandbox it is an error where what came is shown (HTML, 7.4.5).
+        del response.headers["Cross-Origin-Opener-Policy"]
     response.headers["X-Frame-Options"] = "SAMEORIGIN" if framed else "DENY"
     shared = request.endpoint == "static" or g.get("restante_public", False)
     public = shared and response.status_code == 200

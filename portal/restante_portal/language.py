@@ -55,7 +55,8 @@ def _choose() -> str:
 
 def _keep_choice(response: Response) -> Response:
     wanted = request.args.get("lang", "")
-    if wanted in languages.LANGUAGES and not request.path.startswith(_ENGLISH_PAGES):
+    chosen_here = not request.path.startswith(_ENGLISH_PAGES) and not g.get("restante_elsewhere", False)
+    if wanted in languages.LANGUAGES and chosen_here:
         here = portal()
         response.set_cookie(
             here.cookie_name(_COOKIE),

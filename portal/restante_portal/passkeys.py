@@ -33,7 +33,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from restante.store import recipient_sessions
+from restante.store import recipient_sessions, spent
 from restante.store.enrolments import NewPasskey
 from restante.store.recipient_sessions import PasskeyWay
 from restante_portal.context import Portal, browser_id
@@ -85,7 +85,7 @@ def _use_challenge(here: Portal, purpose: str, answer: str) -> bytes:
     ends_at, now = int.from_bytes(head[_NONCE:], "big"), here.clock()
     if not hmac.compare_digest(mac, _mac(here, purpose, head)) or ends_at <= now or data.cross_origin:
         raise BadAnswer
-    if not recipient_sessions.spend(here.store, data.challenge, ends_at=ends_at, now=now):
+    if not spent.spend(here.store, data.challenge, ends_at=ends_at, now=now):
         raise BadAnswer
     return data.challenge
 

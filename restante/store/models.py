@@ -319,7 +319,9 @@ class RecipientSession(Base):
 
 
 class SpentChallenge(Base):
-    """A challenge to a passkey that was answered, until it would be out of date: no answer counts twice."""
+    """What was used and is good for one use, until it would be out of date: a challenge to a passkey that was answered,
+    the address of a file.
+    """
 
     __tablename__ = "spent_challenges"
     challenge_hash: Mapped[bytes] = mapped_column(primary_key=True)

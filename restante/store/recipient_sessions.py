@@ -1,24 +1,22 @@
 """Signing in as an enrolled recipient: what a try is compared with, and the session that a right one begins.
 
 A session is a row: it ends on the server, at its time, at sign-out or with the enrolment, whatever the browser holds.
-A challenge, a one-time code and a count of a passkey are used up by one conditional statement each, so that of two
+A one-time code and a count of a passkey are used up by one conditional statement each, so that of two
 answers that are the same only one counts.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 from sqlalchemy import CursorResult, delete, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from restante.enrolment_keys import PortalKeys
 from restante.store import audit, enrolments
 from restante.store.engine import Store, new_id
 from restante.store.enrolments import Enrolled
-from restante.store.models import Enrolment, Passkey, RecipientSession, SpentChallenge
+from restante.store.models import Enrolment, Passkey, RecipientSession
 from restante.tokens import token_hash
 
 
@@ -76,17 +74,6 @@ def passkey_way(store: Store, keys: PortalKeys, credential_id: bytes) -> Passkey
         row, passkey = found
         key = enrolments.open_passkey(keys, row, passkey)
         return PasskeyWay(row.id, passkey.id, row.user_handle, passkey.sign_count, key) if key is not None else None
-
-
-def spend(store: Store, challenge: bytes, *, ends_at: float, now: float) -> bool:
-    """Use up a challenge that is good until ``ends_at``; false where it was used before."""
-    try:
-        with store.write() as session:
-            session.execute(delete(SpentChallenge).where(SpentChallenge.ends_at <= now))
-            session.add(SpentChallenge(challenge_hash=hashlib.sha256(challenge).digest(), ends_at=ends_at))
-    except IntegrityError:
-        return False
-    return True
 
 
 def begin_by_password(store: Store, way: PasswordWay, step: int, secret: str, *, seconds: float, now: float) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser as Chromium
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from restante.settings import PortalSettings
 from restante.store import admins, holding
-from restante.store.models import AuditRecord
+from restante.store.freezing import freeze
+from restante.store.models import Administrator, AuditRecord
 from restante_portal import guard, tickets
 from restante_portal.application import create_app
 from restante_portal.context import portal_of
@@ -26,6 +28,7 @@ from tests.portal.stage import opened_office
 from tests.portal.test_review import PASSWORD, key_of, sign_in
 
 FILES = "https://files.test.example"
+LETTERS = string.ascii_letters + string.digits + "-_"
 FILE, WHOLE, ARCHIVE = "/message/attachments/4", "/message.eml", "/message/attachments.zip"
 
 
@@ -53,7 +56,7 @@ def ticket_for(browser: Browser, path: str) -> str:
 
 
 def at_files(client: FlaskClient, path: str, **more: Any) -> Any:
-    return client.get(path, base_url=FILES, **more)
+    return client.open(path, base_url=FILES, **more)
 
 
 def downloads(post: Post) -> list[Any]:
@@ -82,27 +85,44 @@ def test_each_file_comes_from_the_other_origin_byte_by_byte(post: Post, opened: 
         assert opened.get(missing).status_code == 404
 
 
+def page_of(answer: Any) -> str:
+    """Where on the portal an address leads that does not open."""
+    assert (answer.status_code, answer.headers.getlist("Set-Cookie")) == (303, [])
+    assert answer.location.startswith(f"{URL}/")
+    where: str = answer.location.removeprefix(URL)
+    return where
+
+
 @pytest.mark.behaviour("P2")
 @pytest.mark.behaviour("P7")
-def test_after_a_minute_an_address_opens_only_to_the_browser_that_used_it(
-    app: Flask, post: Post, opened: Browser
-) -> None:
-    used, unused = ticket_for(opened, FILE), ticket_for(opened, FILE)
+def test_an_address_opens_once_and_then_to_that_browser_alone(app: Flask, post: Post, opened: Browser) -> None:
+    used, other = ticket_for(opened, FILE), ticket_for(opened, FILE)
     stranger = app.test_client()
+    assert at_files(stranger, used, method="HEAD").status_code == 303, "to look is not to come first"
     first = at_files(opened.client, used, headers={"Range": "bytes=0-9"})
     assert (first.status_code, first.data) == (206, letters.ATTACHMENT[:10])
-    post.clock.now += tickets.OPEN_SECONDS + 1
-    resumed = at_files(opened.client, used, headers={"Range": "bytes=10-", "If-Range": first.headers["ETag"]})
-    assert (resumed.status_code, resumed.data) == (206, letters.ATTACHMENT[10:])
-    for client, path in ((stranger, used), (opened.client, unused)):
-        refused = at_files(client, path)
-        assert refused.status_code == 303
-        assert refused.location.startswith(f"{URL}/message?window=")
-        assert "Set-Cookie" not in refused.headers
+    where = page_of(at_files(stranger, used))
+    resumed = {"Range": "bytes=10-", "If-Range": first.headers["ETag"]}
+    for later in (0, tickets.OPEN_SECONDS + 1, 1800):
+        post.clock.now += later
+        rest = at_files(opened.client, used, headers=resumed)
+        assert (rest.status_code, rest.data) == (206, letters.ATTACHMENT[10:])
+        assert at_files(opened.client, used, method="HEAD").status_code == 200
+        page_of(at_files(stranger, used))
+    page_of(at_files(opened.client, other))  # nobody came within its minute
     # What it leads back to is the page for who has the message open, and nothing for anybody else.
-    assert opened.get(urlsplit(refused.location).path).status_code == 200
-    assert stranger.get(refused.location.removeprefix(URL), base_url=URL).status_code == 403
+    assert opened.get(where).status_code == 200
+    assert stranger.get(where, base_url=URL).status_code == 403
     assert at_files(opened.client, ticket_for(opened, FILE)).data == letters.ATTACHMENT
+    assert downloads(post) == [4]
+
+
+def test_of_many_at_once_one_comes_first(app: Flask, opened: Browser) -> None:
+    path = ticket_for(opened, FILE)
+    clients = [app.test_client() for _ in range(8)]
+    with ThreadPoolExecutor(len(clients)) as pool:
+        told = sorted(pool.map(lambda client: at_files(client, path).status_code, clients))
+    assert told == [200] + [303] * 7
 
 
 @pytest.mark.behaviour("P2")
@@ -114,39 +134,66 @@ def test_it_opens_no_longer_than_the_window(post: Post, browser: Browser) -> Non
     def recall(delivery: str) -> None:
         holding.recall(post.store, delivery, actor="sender", now=post.clock())
 
+    def stop(delivery: str) -> None:
+        freeze(post.store, delivery, actor="recipient", now=post.clock())
+
     def wait(_delivery: str) -> None:
         post.clock.now += post.settings.portal.pickup_window_minutes * 60 + 1
 
-    for end in (close, recall, wait):
+    for end in (close, recall, stop, wait):
         delivery = post.hold(letters.RICH)[0]
         browser.open(post.link(delivery))
-        path = ticket_for(browser, FILE)
+        path, fresh = ticket_for(browser, FILE), ticket_for(browser, FILE)
         assert at_files(browser.client, path).status_code == 200
         end(delivery)
         assert at_files(browser.client, path).status_code == 303, end.__name__
+        assert at_files(browser.client, fresh).status_code == 303, end.__name__
 
 
 @pytest.mark.behaviour("P9")
-def test_what_may_only_be_read_has_no_address(post: Post, browser: Browser) -> None:
+def test_what_may_only_be_read_has_no_address(app: Flask, post: Post, browser: Browser) -> None:
     browser.open(post.waiting(letters.RICH, view_only=True))
     assert {browser.get(path).status_code for path in (FILE, WHOLE, ARCHIVE)} == {404}
+    cookie = browser.client.get_cookie("__Host-restante-pickup", "pickup.test.example")
+    assert cookie is not None
+    with app.test_request_context():
+        made = tickets.to_files(portal_of(app), cookie.value, 4)  # as if one came to be all the same
+    assert at_files(browser.client, made.location.removeprefix(FILES)).status_code == 404
 
 
-def test_forged_and_bent_addresses_open_nothing(app: Flask, post: Post, opened: Browser) -> None:
-    path = ticket_for(opened, FILE)
-    at_files(opened.client, path)
-    sealed = path.removeprefix("/f/")
+def test_forged_and_bent_addresses_open_nothing(app: Flask, opened: Browser) -> None:
+    sealed = ticket_for(opened, FILE).removeprefix("/f/")
     foreign = Fernet(Fernet.generate_key()).encrypt(b'["00", 4, ""]').decode()
     bent = [sealed[:40] + ("A" if sealed[40] != "A" else "B") + sealed[41:], sealed[:-8], sealed + sealed, foreign]
     bent += [f"{sealed}=", f"{sealed}=={sealed}", f"{sealed}/..", sealed.upper()]
+    # Two bits of the last letter say nothing: three other letters decode to the same.
+    bent += [sealed[:-1] + letter for letter in LETTERS if letter != sealed[-1]]
     for forged in (*bent, "x", "gAAAAA==", "%00", "\u202e", "a" * 3000):
         answer = at_files(app.test_client(), f"/f/{forged}")
         assert (answer.status_code, answer.mimetype) == (404, "text/html"), forged
-    client = app.test_client()
-    post.clock.now += tickets.OPEN_SECONDS + 1
-    for value in ("", "x", sealed, "\xff"):
-        headers = {"Cookie": f"__Secure-restante-file={value}"}
-        assert at_files(client, path, headers=headers).status_code == 303, value
+    assert at_files(app.test_client(), f"/f/{sealed}").status_code == 200
+
+
+def test_forged_cookies_and_those_of_another_address_open_nothing(app: Flask, opened: Browser) -> None:
+    one, other = ticket_for(opened, FILE), ticket_for(opened, WHOLE)
+    cookies = [at_files(app.test_client(), path).headers["Set-Cookie"].partition(";")[0] for path in (one, other)]
+    client = app.test_client(use_cookies=False)
+    good = cookies[0].partition("=")[2]
+
+    def asked(path: str, cookie: str) -> int:
+        return int(at_files(client, path, headers={"Cookie": cookie}).status_code)
+
+    assert [asked(one, cookies[0]), asked(other, cookies[1])] == [200, 200]
+    assert [asked(one, cookies[1]), asked(other, cookies[0])] == [303, 303]
+    for value in ("", "x", good[:-1], good + "A", good.swapcase(), one.removeprefix("/f/"), "\xff"):
+        assert asked(one, f"__Secure-restante-file={value}") == 303, value
+    assert asked(one, f"restante-file={good}") == 303
+
+
+def test_a_clock_that_goes_back_opens_nothing(app: Flask, post: Post, opened: Browser) -> None:
+    path = ticket_for(opened, FILE)
+    post.clock.now -= 3600
+    page_of(at_files(app.test_client(), path))
 
 
 @pytest.mark.behaviour("P7")
@@ -161,7 +208,7 @@ def test_nothing_else_is_on_that_origin_and_no_file_on_the_portals(app: Flask, p
         if concrete.startswith("/brand"):
             continue
         asked += 1
-        answer = at_files(opened.client, concrete)
+        answer = at_files(opened.client, f"{concrete}?lang=de")
         assert (answer.status_code, answer.headers.getlist("Set-Cookie")) == (404, []), concrete
     assert asked > 25
     # An error page is shown as everywhere.
@@ -191,12 +238,18 @@ def test_a_reviewers_download_needs_the_reason_and_the_session(app: Flask, post:
     browser.post(f"{page}/read", {"reason": "ticket 7"}, form_key=key_of(browser))
     path, whole = ticket_for(browser, f"{page}/attachments/4"), ticket_for(browser, f"{page}/message.eml")
     assert downloads(post) == []
-    assert at_files(app.test_client(), path).data == letters.ATTACHMENT
+    assert at_files(browser.client, path).data == letters.ATTACHMENT
     assert at_files(browser.client, whole).data == letters.RICH
     assert downloads(post) == [4, 0]
+    page_of(at_files(app.test_client(), whole))
+    with post.store.write() as session:
+        session.execute(update(Administrator).values(role="auditor"))
+    assert at_files(browser.client, whole).status_code == 403
+    with post.store.write() as session:
+        session.execute(update(Administrator).values(role="reviewer"))
+    assert at_files(browser.client, whole).status_code == 200
     browser.post("/admin/sign-out", form_key=key_of(browser))
-    answer = at_files(browser.client, whole)
-    assert (answer.status_code, answer.location) == (303, f"{URL}{page}")
+    assert page_of(at_files(browser.client, whole)) == page
 
 
 @pytest.mark.parametrize(
@@ -207,6 +260,14 @@ def test_a_reviewers_download_needs_the_reason_and_the_session(app: Flask, post:
         (URL, "http://localhost:1", "begin as url does"),
         (URL, f"{FILES}/files", "without a path"),
         (URL, "", "without a path"),
+        (URL, f"{URL}.", "another host"),
+        (URL, "https://u:p@files.test.example", "without a path"),
+        (URL, "https://files.test.example:x", "without a path"),
+        (URL, "https://files.test.example:99999", "without a path"),
+        (URL, "https://files.test.example?", "without a path"),
+        (URL, " https://files.test.example", "without a path"),
+        (URL, "https://files.test.example\n", "without a path"),
+        (URL, "https://files.te st.example", "without a path"),
         (URL, "ftp://files.test.example", "https://"),
     ],
 )

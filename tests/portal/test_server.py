@@ -99,6 +99,7 @@ def test_tokens_and_codes_are_in_no_log(local: Post, tmp_path: Path) -> None:
         for request in (
             f"GET /p/{link.token}?{'x' * 5000} HTTP/1.1",
             f"GET /p/{link.token} HTTP/9.9\r\nX",
+            *(f"GET {way}{link.token}?{'x' * 5000} HTTP/1.1" for way in ("/f/", "//f//", "/%66/", "//p//", "/%73/")),
             f"G{link.token}",
             f"GET / HTTP/1.1\r\nCookie: a=b\r\n __Host-restante-pickup={link.token}",
             f"GET / HTTP/1.1\r\nno colon, {link.token}",
