@@ -210,11 +210,11 @@ class PortalSettings(_Frozen):
             plain = _PLAIN_HOST.fullmatch(parts.netloc) and parts.port != 0
         except ValueError:
             plain = None
-        if not plain or not parts.hostname or value.rstrip("/") != f"{parts.scheme}://{parts.netloc}":
+        if not plain or not parts.hostname or value.removesuffix("/") != f"{parts.scheme}://{parts.netloc}":
             raise ValueError("must be an address without a path, such as https://pickup.example.org")
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1"}):
             raise ValueError("must begin with https:// (http:// only for localhost)")
-        return value.rstrip("/")
+        return value.removesuffix("/")
 
     @model_validator(mode="after")
     def _files_elsewhere(self) -> Self:

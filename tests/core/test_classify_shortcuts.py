@@ -117,7 +117,7 @@ def test_text_is_normalised(text: str, plain: str) -> None:
         ("one<a\thref=x>two<td width=1>three<font>!", "onetwo three!", True),
     ],
 )
-def test_a_page_is_what_a_reader_sees(markup: str, seen: str, apart: bool) -> None:  # noqa: FBT001
+def test_a_page_is_what_a_reader_sees(markup: str, seen: str, *, apart: bool) -> None:
     read = page(markup)
     assert (read.seen, read.apart) == (seen, apart)
 

@@ -260,6 +260,7 @@ def test_a_reviewers_download_needs_the_reason_and_the_session(app: Flask, post:
         (URL, "http://localhost:1", "begin as url does"),
         (URL, f"{FILES}/files", "without a path"),
         (URL, "", "without a path"),
+        (URL, f"{FILES}//", "without a path"),
         (URL, f"{URL}.", "another host"),
         (URL, "https://u:p@files.test.example", "without a path"),
         (URL, "https://files.test.example:x", "without a path"),
