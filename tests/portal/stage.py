@@ -91,14 +91,19 @@ class Stage:
         for name, text in fields.items():
             self.page.locator(f"#{name.replace('_', '-')}").fill(text)
 
-    def send(self, action: str) -> None:
-        """Press the first button of the form that goes to an address with that ending."""
-        self.open_details()
-        self.page.locator(f"form[action$='{action}'] button[type=submit]").first.click()
-
     def press(self, selector: str) -> None:
+        """Press the first of these, which changes the page and stays on it."""
         self.open_details()
         self.page.locator(selector).first.click()
+
+    def follow(self, selector: str) -> None:
+        """Press the first of these, which leads to a page, and be there."""
+        with self.page.expect_navigation():
+            self.press(selector)
+
+    def send(self, action: str) -> None:
+        """Send the first form that goes to an address with that ending, and be at its answer."""
+        self.follow(f"form[action$='{action}'] button[type=submit]")
 
     def speak(self, language: str) -> None:
         """Be a browser whose visitor chose a language; none is English."""

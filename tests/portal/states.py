@@ -201,7 +201,7 @@ def _save_too_much(stage: Stage) -> None:
     stage.page.locator("#files").set_input_files(
         [_file(long_name, 1000), _file("large.bin", REPLY_BYTES + 1)],
     )
-    stage.page.locator("[name=action][value=save]").click()
+    stage.press("[name=action][value=save]")
     stage.page.locator("#problem li").wait_for()
 
 
@@ -211,7 +211,7 @@ def _lose_the_connection(stage: Stage) -> None:
 
     stage.page.route("**/message/reply*", lose)
     stage.page.locator("#files").set_input_files(_file("small.bin", 10))
-    stage.page.locator("[name=action][value=save]").click()
+    stage.press("[name=action][value=save]")
     stage.page.locator("[data-failed]").wait_for()
     stage.page.unroute("**/message/reply*", lose)
 
@@ -227,33 +227,31 @@ def replying(stage: Stage) -> Iterator[State]:
     stage.open(office.link(delivery_id))
     stage.go("/message/reply")
     yield State("reply")
-    page.locator("[name=action][value=send]").click()
+    stage.follow("[name=action][value=send]")
     yield State("reply-empty")
     _save_too_much(stage)
     yield State("reply-too-large", again=partial(_save_too_much, stage))
     stage.fill(text="Thank you.")
-    page.locator("[name=action][value=save]").click()
-    page.wait_for_url("**saved=1*")
+    stage.follow("[name=action][value=save]")
     yield State("reply-draft-saved")
     _lose_the_connection(stage)
     yield State("reply-cut-off", again=partial(_lose_the_connection, stage))
     stage.block(SAVES_PER_COPY.of(delivery_id))
     stage.go("/message/reply")
     stage.fill(text="Once more.")
-    page.locator("[name=action][value=save]").click()
+    stage.follow("[name=action][value=save]")
     yield State("reply-throttled")
     stage.unblock()
     stage.go("/message/reply")
     stage.fill(text="Thank you.")
-    page.locator("[name=action][value=send]").click()
-    page.wait_for_url("**/sent*")
+    stage.follow("[name=action][value=send]")
     yield State("reply-sent")
     stage.go("/message/reply")
     stage.fill(text="One thing more.")
     with office.store.write() as session:
         of_this = PickupSession.delivery_id == delivery_id
         session.execute(update(PickupSession).where(of_this).values(ends_at=office.clock() - 1))
-    page.locator("[name=action][value=send]").click()
+    stage.follow("[name=action][value=send]")
     yield State("reply-late")
 
 
@@ -297,12 +295,12 @@ def _fail_with_the_passkey(stage: Stage) -> None:
 
 def _set_password(stage: Stage, password: str, code: str) -> None:
     stage.fill(password=password, code=code)
-    stage.press("form:has(#password) button[type=submit]")
+    stage.follow("form:has(#password) button[type=submit]")
 
 
 def _sign_in(stage: Stage, address: str, password: str, code: str) -> None:
     stage.fill(address=address, password=password, code=code)
-    stage.press("form:has(#password) button[type=submit]")
+    stage.follow("form:has(#password) button[type=submit]")
 
 
 def _signing_in(stage: Stage, recipient: str) -> Iterator[State]:
@@ -377,19 +375,19 @@ def of_the_sender(stage: Stage) -> Iterator[State]:
     stage.send("/open")
     yield State("sender-page", english=True)
     for action in ("resend", "lift", "code", "extend", "receipts", "recall"):
-        stage.press(f"[name=action][value={action}]")
+        stage.follow(f"[name=action][value={action}]")
         page.locator("main [role=status]").wait_for()
         yield State(f"sender-done-{action}", english=True)
         if action == "resend":
-            stage.press("[name=action][value=resend]")
+            stage.follow("[name=action][value=resend]")
             page.locator("main [role=alert]").wait_for()
             yield State("sender-late", english=True)
-    stage.press("[name=action][value=code]")
-    stage.press("[name=action][value=recall]")
+    stage.follow("[name=action][value=code]")
+    stage.follow("[name=action][value=recall]")
     stage.go(f"/s/{link.token}")
     yield State("sender-landing-again", english=True)
     stage.send("/open")
-    stage.press("[name=action][value=close]")
+    stage.follow("[name=action][value=close]")
     stage.go("/sent")
     yield State("sender-over", english=True)
     stage.go("/s/" + "A" * 43)
@@ -407,7 +405,7 @@ def of_a_sender_to_many(stage: Stage) -> Iterator[State]:
     stage.fill(number=link.number)
     stage.send("/open")
     yield State("sender-page-many", english=True)
-    stage.press("p.pages a")
+    stage.follow("p.pages a")
     yield State("sender-page-rest", english=True)
 
 
