@@ -222,7 +222,7 @@ def _file(name: str, size: int) -> FilePayload:
 
 def replying(stage: Stage) -> Iterator[State]:
     """Writing back: refusals, drafts, a lost connection, sent, and too late."""
-    office, page = stage.office, stage.page
+    office = stage.office
     delivery_id = office.hold(recipients=(RECIPIENT, "bob@clinic.example"), reply=ReplyTo.ALL)[0]
     stage.open(office.link(delivery_id))
     stage.go("/message/reply")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 from sqlalchemy import update
 
 from restante.access import CodeWay, NoticeForm
@@ -62,6 +62,7 @@ class Visit:
     def look(self, state: str) -> None:
         """axe reports nothing here, and nothing sticks out: at 1280 px, at 320 px (that is a zoom of 400 %), and there
         with letters of twice their size (WCAG 2.2, 1.4.4 and 1.4.10)."""
+        self.page.wait_for_load_state()  # what was pressed has led here, but not all of it may have arrived
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(self.axe)
         self.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
@@ -108,7 +109,7 @@ def test_a_whole_pickup(one_context: BrowserContext, office: Post, tmp_path: Pat
     page.get_by_role("heading", name="Befund und Röntgenbild").wait_for()
     frame = page.frame_locator("iframe.letter")
     frame.get_by_text("unauffällig").wait_for()
-    assert frame.locator("img[src^='data:image/png']").count() == 1
+    expect(frame.locator("img[src^='data:image/png']")).to_have_count(1)
     page.reload()
     with page.expect_download() as download:
         page.get_by_role("link", name="Röntgen.bin").click()
@@ -184,12 +185,12 @@ def test_a_whole_review(context: BrowserContext, office: Post) -> None:
     choose("portal", "Release to the portal")
     visit.go(f"/admin/messages/{ids['reject']}")
     visit.look("message-not-shown")
-    assert page.get_by_text("payment-card").is_visible()
+    expect(page.get_by_text("payment-card")).to_be_visible()
     assert not page.locator("iframe.letter").count()
     page.get_by_label("Reason").fill("complaint of the sender, ticket 7")
     page.get_by_role("button", name="Show the content").click()
     visit.look("message")
-    assert page.frame_locator("iframe.letter").get_by_text("unauffällig").is_visible()
+    expect(page.frame_locator("iframe.letter").get_by_text("unauffällig")).to_be_visible()
     page.get_by_role("button", name="Reject…").click()
     visit.look("reject")
     page.get_by_label("Reason for the sender").fill("Please use the patient's own address.")
@@ -215,7 +216,7 @@ def test_a_whole_review(context: BrowserContext, office: Post) -> None:
     visit.look("audit")
     page.get_by_role("button", name="Sign out").click()
     visit.go("/admin/")
-    assert page.get_by_role("heading", name="Sign in").is_visible()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
 @pytest.mark.behaviour("P1")
@@ -283,7 +284,7 @@ def test_pages_for_what_goes_wrong(context: BrowserContext, office: Post) -> Non
     context.clear_cookies()
     page.locator("#number").fill(link.number)
     page.get_by_role("button", name="Open the message").click()
-    assert page.get_by_role("heading", name="Please try once more").is_visible()
+    expect(page.get_by_role("heading", name="Please try once more")).to_be_visible()
     _sign_in(visit)
     assert status_of(f"/admin/messages/{lost}") == 503
     visit.look("503")
@@ -314,7 +315,7 @@ def test_arriving_from_a_webmail_page_works_the_first_time_and_again(chromium: B
     other = chromium.new_context()
     stranger = other.new_page()
     stranger.goto(f"{office.settings.portal.url}/p/{link.token}")
-    assert stranger.get_by_role("heading", name="This link does not open a message").is_visible()
+    expect(stranger.get_by_role("heading", name="This link does not open a message")).to_be_visible()
     other.close()
     context.close()
 
@@ -380,7 +381,7 @@ def test_an_explanation_of_an_attack_runs_no_script(chromium: Browser, office: P
     page.get_by_role("button", name="Explain").click()
     page.get_by_role("heading", name="What was read").wait_for()
     assert page.locator("main script, main img, main svg, main [onclick], main iframe").count() == 0
-    assert page.get_by_text("payment-card: ************1111").first.is_visible()
+    expect(page.get_by_text("payment-card: ************1111").first).to_be_visible()
     visit.look("explanation")
     page.get_by_role("link", name="Explain a file").click()
     visit.look("file")
@@ -435,7 +436,7 @@ def test_a_senders_page_and_a_freeze(one_context: BrowserContext, office: Post) 
     page.get_by_role("button", name="Open the page").click()
     page.get_by_label("Number of the mail").fill(link.number)
     page.get_by_role("button", name="Open the page").click()
-    assert page.get_by_role("heading", name=RECIPIENT).is_visible()
+    expect(page.get_by_role("heading", name=RECIPIENT)).to_be_visible()
     page.get_by_role("button", name="Let it be opened again").click()
     assert "can open the message again" in page.get_by_role("status").inner_text()
     page.get_by_role("button", name="New access code").click()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from restante.access import CodeWay
 from tests.portal.authenticator import app_code
@@ -65,7 +65,7 @@ def test_a_passkey_from_the_first_message_to_the_inbox(chromium: Browser, office
     page.get_by_role("heading", name="Ihr Befund").wait_for()
     assert office.state(later) == "opened"
     page.get_by_role("link", name="Your messages").click()
-    assert page.get_by_role("listitem").filter(has_text="otto@clinic.example").get_by_text("Opened").is_visible()
+    expect(page.get_by_role("listitem").filter(has_text="otto@clinic.example").get_by_text("Opened")).to_be_visible()
     visit.go("/enrol")
     page.get_by_text("Remove all ways to sign in").click()
     page.get_by_role("button", name="Remove", exact=True).click()
@@ -83,7 +83,7 @@ def test_a_password_without_javascript(chromium: Browser, office: Post) -> None:
     context = chromium.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
     page = context.new_page()
     open_message(office, page, recipient)
-    assert page.get_by_text("Passkeys need JavaScript").is_visible()
+    expect(page.get_by_text("Passkeys need JavaScript")).to_be_visible()
     assert page.get_by_role("button", name="Set a passkey").count() == 0
     key = page.locator("p.address a").inner_text()
     assert page.locator("svg.qr").bounding_box()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from restante.store.models import DeliveryState
 from tests.portal import letters
@@ -93,7 +93,7 @@ def test_a_whole_pickup_by_keyboard(keys: Keys, office: Post) -> None:
     page = keys.page
     page.goto(f"{office.settings.portal.url}/p/{link.token}")
     keys.tab_to("a.skip")
-    assert page.get_by_role("link", name="Skip to the content").is_visible()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_visible()
     keys.press("Enter")
     keys.fill("#code", "WRONG")
     keys.send()
@@ -108,7 +108,7 @@ def test_a_whole_pickup_by_keyboard(keys: Keys, office: Post) -> None:
     assert _scrolls(page), "a letter that is longer than its frame cannot be read to its end"
     keys.tab_to("details.links summary")
     keys.press("Space")
-    assert page.locator("details.links[open]").count() == 1
+    expect(page.locator("details.links[open]")).to_have_count(1)
     keys.tab_to("a[href*='/reply']")
     keys.send()
     keys.tab_to("[value=send]")

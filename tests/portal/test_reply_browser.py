@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import select
 
 from restante.reply import ReplyTo
@@ -65,7 +65,7 @@ def test_a_whole_reply(chromium: Browser, office: Post, tmp_path: Path, way: str
     assert page.get_by_label("Your reply").input_value() == "Danke.\nRita"
     page.get_by_role("button", name="Save draft").click()
     page.get_by_role("status").filter(has_text="Your draft is saved").wait_for()
-    assert page.get_by_label("Remove file0.bin").count() == 1
+    expect(page.get_by_label("Remove file0.bin")).to_have_count(1)
     page.get_by_label("Attach files").set_input_files([tmp_path / "file0.bin"])
     page.get_by_label("Your reply").focus()
     for _ in range(3):  # the file that may be removed, the field for files, the first button
