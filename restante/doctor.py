@@ -145,7 +145,7 @@ def _scanner(settings: Settings) -> Iterator[Finding]:
 def _database(settings: Settings) -> Iterator[Finding]:
     """A database that does not answer, or has another version's schema."""
     from restante.store.engine import Store, StoreUnavailable
-    from restante.store.migrate import SchemaOutdated, require_current
+    from restante.store.schema import SchemaOutdated, require_current
 
     path = settings.database.removeprefix("sqlite:///") if settings.database.startswith("sqlite:///") else ""
     if path and not Path(path).exists():

@@ -7,7 +7,7 @@ import click
 from restante import dumps
 from restante.cli import Invocation
 from restante.log import configure
-from restante.store.migrate import require_current
+from restante.store.schema import require_current
 
 
 @click.command()

@@ -19,7 +19,7 @@ from nacl.public import PrivateKey
 from restante import dumps, log
 from restante.credentials import BadCredential, Credential, read_credential
 from restante.settings import Settings
-from restante.store.migrate import require_current
+from restante.store.schema import require_current
 from restante_portal.application import create_app
 from restante_portal.branding import load as load_branding
 

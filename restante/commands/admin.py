@@ -28,7 +28,7 @@ def add(invocation: Invocation, name: str, ask: bool, password_stdin: bool) -> N
     """
     from restante.store.admins import add as add_administrator
     from restante.store.engine import Store
-    from restante.store.migrate import require_current
+    from restante.store.schema import require_current
 
     settings = invocation.settings
     require_current(settings.database)

@@ -58,7 +58,7 @@ def _store(invocation: Invocation) -> Iterator[tuple[Store, EnrolmentKeys]]:
     from restante.credentials import Credential, read_credential
     from restante.enrolment_keys import EnrolmentKeys
     from restante.store.engine import Store
-    from restante.store.migrate import require_current
+    from restante.store.schema import require_current
 
     settings = invocation.settings
     require_current(settings.database)

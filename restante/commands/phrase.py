@@ -72,7 +72,7 @@ def list_phrases(invocation: Invocation) -> None:
 @contextmanager
 def _store(invocation: Invocation) -> Iterator[Store]:
     from restante.store.engine import Store
-    from restante.store.migrate import require_current
+    from restante.store.schema import require_current
 
     require_current(invocation.settings.database)
     store = Store(invocation.settings.database)

@@ -15,7 +15,7 @@ from restante.commands.evidence import Memory, ReadOnly
 from restante.init import Answers, initialise
 from restante.store.engine import Store
 from restante.store.evidence import StoredEvidence
-from restante.store.migrate import require_current
+from restante.store.schema import require_current
 from restante.tls.evidence import Evidence, Level
 
 COMMANDS = (
@@ -90,6 +90,13 @@ def test_a_core_command_loads_neither_pymilter_nor_flask(command: str) -> None:
         f"assert CliRunner().invoke(cli, [{command!r}, '--help']).exit_code == 0\n"
         "print(*sorted(sys.modules.keys() & {'Milter', 'flask', 'aiosmtpd', 'gunicorn'}))"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
+
+
+def test_no_service_loads_what_changes_schemas() -> None:
+    modules = "restante_milter.command, restante_milter.server, restante_milter.worker, restante_portal.command"
+    code = f"import sys, {modules}; print(*sorted(sys.modules.keys() & {{'alembic', 'mako'}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == []
 

@@ -5,8 +5,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
-from restante.store.migrate import SchemaOutdated, downgrade, require_current, upgrade
+from restante.store.migrate import downgrade, upgrade
 from restante.store.models import Base
+from restante.store.schema import SchemaOutdated, require_current
 
 
 def test_head_equals_the_models(database_url: str) -> None:
@@ -42,4 +43,12 @@ def test_upgrading_twice_keeps_the_rows(database_url: str) -> None:
 
 def test_a_service_refuses_an_empty_database_and_names_the_remedy(database_url: str) -> None:
     with pytest.raises(SchemaOutdated, match="restante db upgrade"):
+        require_current(database_url)
+
+
+def test_a_service_refuses_a_database_of_an_older_version(database_url: str) -> None:
+    upgrade(database_url)
+    require_current(database_url)
+    downgrade(database_url, "-1")
+    with pytest.raises(SchemaOutdated, match=r"is at schema \d+, this version needs \d+"):
         require_current(database_url)
