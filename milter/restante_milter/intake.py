@@ -43,6 +43,7 @@ from restante.tls.agreed import Engine
 from restante.tls.evidence import Ability, Evidence
 from restante.vault import CHUNK, DataKey, Sealer, seal_stream
 from restante_milter.services import PolicyInForce
+from restante_milter.terms import terms_of
 
 OK = "250 2.0.0 Accepted"
 TRY_LATER = "451 4.7.0"
@@ -212,19 +213,11 @@ class Intake:
             key=key,
             chunks=lambda: seal_stream(key, (content[at : at + CHUNK] for at in range(0, len(content), CHUNK))),
             summary=key.seal_note(summary, "summary"),
-            rule=rule.name,
+            **terms_of(rule, now),
             requirement=arrival.mark.requirement,
             otherwise=arrival.mark.otherwise,
             deadline=arrival.mark.deadline,
             expires_at=now + (arrival.mark.kept_seconds or rule.expires_after.total_seconds()),
-            extend_until=now + rule.extended_after.total_seconds(),
-            always_code=rule.always_code,
-            view_only=rule.view_only,
-            four_eyes=rule.four_eyes,
-            code_way=rule.code,
-            enrolled=rule.enrolled,
-            notice=rule.notice,
-            reply=rule.reply,
             deliveries=_deliveries(arrival, evidence, rule, now),
         )
         hold(self._store, self._vault, self._worker, request, actor="intake", now=now)

@@ -39,6 +39,7 @@ from restante_milter.message import MessageBuffer
 from restante_milter.plan import Plan, make_plan
 from restante_milter.reports import is_auto_reply, read_report
 from restante_milter.services import Services
+from restante_milter.terms import terms_of
 
 MAX_HEADER_BYTES = 1_048_576
 MAX_RECIPIENTS = 10_000
@@ -314,19 +315,11 @@ class Session(Milter.Base):
                 ),
                 "summary",
             ),
-            rule=rule.name,
+            **terms_of(rule, now),
             requirement=plan.requirement,
             otherwise=rule.otherwise,
             deadline=now + rule.deadline_hours * 3600,
             expires_at=now + (kept or rule.expires_after.total_seconds()),
-            extend_until=now + rule.extended_after.total_seconds(),
-            always_code=rule.always_code,
-            view_only=rule.view_only,
-            four_eyes=rule.four_eyes,
-            code_way=rule.code,
-            enrolled=rule.enrolled,
-            notice=rule.notice,
-            reply=rule.reply,
             deliveries=plan.deliveries,
             mail_parameters=self._mail_parameters,
         )
