@@ -82,7 +82,7 @@ def message(stage: Stage) -> None:
 
 
 def inbox(stage: Stage, recipient: str) -> None:
-    """The inbox of a recipient who signed in."""
+    """The inbox of a recipient who signed in, and who is in no other picture: whatever is held for them is listed."""
     for state in enrolling(stage, recipient):
         if state.name == "ways-set":
             break
@@ -101,7 +101,7 @@ SHOTS = (
     Shot("message-dark", message, scheme="dark"),
     Shot("message-phone", message, PHONE),
     Shot("message-right-to-left", message, PHONE, language="he"),
-    Shot("inbox-light", partial(inbox, recipient="rita@patients.example")),
+    Shot("inbox-light", partial(inbox, recipient="paula@patients.example")),
     Shot("inbox-dark-phone", partial(inbox, recipient="otto@patients.example"), PHONE, scheme="dark"),
 )
 
