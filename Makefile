@@ -29,9 +29,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy restante milter/restante_milter portal/restante_portal migrations tests
 
-# Three files at a time, also on two cores: much of the suite waits for mail.
+# Two files at a time: much of the suite waits for mail, and with three what is timed comes too late at a slow hour.
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: export RESTANTE_RUNS ?= 2000
 test-long: setup
