@@ -67,7 +67,8 @@ def test_a_mark_with_one_character_changed_does_not_verify(data: st.DataObject) 
     signed = ROUTE.sign(SECRET)
     at = data.draw(st.integers(len("tls level=authenticated "), len(signed) - 3))
     drawn = data.draw(st.sampled_from("ABCDEFGHabcdefgh0123-_"))
-    other = drawn if drawn != signed[at] else "z"  # not by a filter: each signature is another, and so would be the draws
+    # Not by a filter: each signature is another, and so would be the draws.
+    other = drawn if drawn != signed[at] else "z"
     with pytest.raises(BadMark):
         RouteMark.verify(SECRET, signed[:at] + other + signed[at + 1 :])
 
